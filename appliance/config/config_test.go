@@ -24,7 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files of testdata")
 
-// sameConfig compares what has no exported fields by its text.
+// sameConfig compares types without exported fields by their text.
 var sameConfig = cmp.Options{
 	cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() }),
 	cmp.Comparer(func(a, b *hours.Schedule) bool { return a.String() == b.String() }),
@@ -32,7 +32,7 @@ var sameConfig = cmp.Options{
 	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 }
 
-// TestProblems parses the passerelle.toml of each archive and compares with its problems.
+// TestProblems parses the passerelle.toml of each archive, and compares the problems with those in the archive.
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -72,7 +72,7 @@ func writeArchive(t *testing.T, path string, archive *txtar.Archive) {
 	}
 }
 
-// TestExample reads what passerelle init writes.
+// TestExample parses the file that passerelle init writes.
 func TestExample(t *testing.T) {
 	t.Parallel()
 	got, err := Parse("example.toml", Example())
@@ -168,7 +168,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEssential: the box's own list is expanded, and its names pass the checks of a technician's names.
+// TestEssential: the box's own list is expanded, and its names pass the checks for a technician's names.
 func TestEssential(t *testing.T) {
 	t.Parallel()
 	if got := (Essential{Names: []string{"b.example", "a.example"}}).All(); !slices.Equal(got, []string{"a.example", "b.example"}) {
@@ -196,7 +196,7 @@ func TestEssential(t *testing.T) {
 	}
 }
 
-// TestServiceNames: what is no host name is answered with what to write.
+// TestServiceNames: for a text that is not a host name, the problem says what to write.
 func TestServiceNames(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -215,7 +215,7 @@ func TestServiceNames(t *testing.T) {
 	}
 }
 
-// TestServices: names of the box's own list come first and with its data, also if only the name is configured.
+// TestServices: services of the box's own list come first and have its data, even if only their name is configured.
 func TestServices(t *testing.T) {
 	t.Parallel()
 	caf := Service{"caf.fr", "www.caf.fr", "rights"}
@@ -551,7 +551,7 @@ func randomConfig(t *testing.T, rnd *rand.Rand) *Config {
 	return c
 }
 
-// TestFleetBudget: the budget is a donation's own, a small part of its cap, and nothing where the lender's line is left out.
+// TestFleetBudget: each donation has its own budget, which is at most a small part of its cap. A donation with fleet = false has none.
 func TestFleetBudget(t *testing.T) {
 	t.Parallel()
 	c := &Config{Fleet: Fleet{Budget: 100e6}}
@@ -571,7 +571,7 @@ func TestFleetBudget(t *testing.T) {
 	}
 }
 
-// FuzzSSID: any scanned name can be formatted, is safe on a terminal, and parses to the same name.
+// FuzzSSID: any scanned name can be formatted, is then safe on a terminal, and parses to the same name.
 func FuzzSSID(f *testing.F) {
 	f.Add([]byte("Chez Lucie"))
 	f.Add([]byte("\xe9\\x00\x1b[31m\u202e"))
@@ -590,7 +590,7 @@ func FuzzSSID(f *testing.F) {
 	})
 }
 
-// TestFormatRoundTrip: Format writes every field; a forgotten one would parse as its default.
+// TestFormatRoundTrip: Format writes every field. A forgotten one would be parsed as its default.
 func TestFormatRoundTrip(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(5, 8))
@@ -683,7 +683,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestBasics: of a file with keys of a newer release, the parts for hotspot and pages are read, and no donations: nobody gets access by it.
+// TestBasics: from a file with keys of a newer release, the parts for hotspot and pages are read, but no donations, so that nobody gets
+// internet access.
 func TestBasics(t *testing.T) {
 	t.Parallel()
 	newer := strings.NewReplacer(`access = "anywhere"`, `access = "wired"`, "[hotspot]\n", "[hotspot]\nnew = 1\n", "[[donation]]\n", "[new]\nx = 1\n[[donation]]\nnew = true\n").
@@ -706,7 +707,7 @@ func TestBasics(t *testing.T) {
 	}
 }
 
-// TestEncodings: a file in another encoding is said to be in it, with the line.
+// TestEncodings: the problem of a file in another encoding names the encoding, and has the line.
 func TestEncodings(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -720,7 +721,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// TestAsWritten: amounts and durations as people write them, and what has no certain meaning.
+// TestAsWritten: amounts and durations as people write them, and texts whose meaning is not certain.
 func TestAsWritten(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -761,13 +762,13 @@ func TestSchoolZone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Date(2027, 2, 8, 10, 0, 0, 0, c.Box.Timezone) // a holiday of C alone
+	at := time.Date(2027, 2, 8, 10, 0, 0, 0, c.Box.Timezone) // a holiday only in zone C
 	if d := c.Donations[len(c.Donations)-1]; c.Box.SchoolZone != "C" || !d.Hours.Open(at) || !slices.ContainsFunc(c.Donations, func(d Donation) bool { return d.Hours.School() }) {
 		t.Errorf("zone %q, open %t", c.Box.SchoolZone, d.Hours.Open(at))
 	}
 }
 
-// TestReleases: the files that passerelle init wrote in earlier releases are read, also once keys were added.
+// TestReleases: the files that passerelle init wrote in earlier releases can be read, even after keys were added.
 func TestReleases(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/releases/*.toml")

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Difference is the difference of one key between two configurations.
+// Difference is a difference between two configurations in one key.
 type Difference struct {
-	Donation string // the donation's name; "" for a key of no donation
-	Key      string // dotted, e.g. "hotspot.ssid"; "donation" for a donation as a whole
-	Before   string // as TOML, without secrets; "" if only After has it
-	After    string // likewise
+	Donation string // the donation's name; "" for a key outside donations
+	Key      string // dotted, e.g. "hotspot.ssid"; "donation" for a whole donation
+	Before   string // as TOML, without secrets; "" if it was added
+	After    string // as TOML, without secrets; "" if it was removed
 }
 
 // hidden stands for a secret in a Difference.
 const hidden = `"********"`
 
-// Differences returns how after differs from before, in the order of the canonical file. Defaults that are written out are no
-// difference. A donation is known by its name: a renamed one is removed and added.
+// Differences returns how after differs from before, in the order of the canonical file. A missing key and a key that is set to its
+// default are equal. Donations are identified by name: a renamed one counts as removed and added.
 func Differences(before, after *Config) (all []Difference) {
 	all = differences("", before.values(), after.values())
 	named := func(c *Config, name string) *Donation {
@@ -45,7 +45,7 @@ func Differences(before, after *Config) (all []Difference) {
 	return all
 }
 
-// differences returns the differences of tables of values.
+// differences returns the differences between two results of values.
 func differences(donation string, before, after map[string]string) (all []Difference) {
 	keys := maps.Clone(before)
 	maps.Copy(keys, after)
@@ -58,10 +58,10 @@ func differences(donation string, before, after map[string]string) (all []Differ
 	return all
 }
 
-// inExample compares keys by where the example has them.
+// inExample compares keys by their order in the example.
 func inExample(a, b string) int { return keyOrder[a] - keyOrder[b] }
 
-// keyOrder has the place of each key of the example.
+// keyOrder has the line number of each key in the example.
 var keyOrder = func() map[string]int {
 	order, section := make(map[string]int), ""
 	for i, line := range strings.Split(example, "\n") {

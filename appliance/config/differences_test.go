@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDifferences: one is named by key and donation, in the file's order, and shows no secret.
+// TestDifferences: differences are named by key and donation, are in the file's order, and show no secret.
 func TestDifferences(t *testing.T) {
 	t.Parallel()
 	parse := func(text string) *Config {
@@ -66,7 +66,7 @@ cap = "0"
 	}
 }
 
-// TestKeyOrder: every key of the canonical file has its place.
+// TestKeyOrder: keyOrder has every key of the canonical file.
 func TestKeyOrder(t *testing.T) {
 	t.Parallel()
 	c, err := Parse("example.toml", Example())

@@ -14,15 +14,15 @@ import (
 
 // Change sets one key or one table, or removes it.
 type Change struct {
-	// Path is its path from the top of the file: {"hotspot", "ssid"}. After "donation" comes the donation's current name:
+	// Path is the path from the root of the file: {"hotspot", "ssid"}. After "donation" comes the donation's current name:
 	// {"donation", "Fibre du centre", "wifi", "ssid"}. A missing donation is added.
 	Path []string
-	// Value is a string, a bool, an int, a []string or a Table; nil removes the key or the table. A Table replaces all keys of
-	// a table, but a donation keeps its name if Value has none.
+	// Value is a string, a bool, an int, a []string or a Table; nil removes the key or the table. A Table replaces all keys of the
+	// table, except that a donation keeps its name if Value has none.
 	Value any
 }
 
-// Table is the keys of a table. New keys are written in this order.
+// Table has the keys of a table. New keys are written in its order.
 type Table []Pair
 
 // Pair is a key and its value, as in Change.
@@ -31,13 +31,13 @@ type Pair struct {
 	Value any
 }
 
-// ErrByHand says that the text has a form in which Edit cannot make the change without changing more.
+// ErrByHand says that the text is written in a way in which Edit cannot make the change without changing something else.
 var ErrByHand = errors.New("this part of the file cannot be edited automatically: change it by hand")
 
-// Edit returns the text with the changes made, in their order. It keeps the rest as people wrote it: order, spelling, white
-// space and comments. A comment inside a removed or replaced part is moved to a line of its own above. The text need not be
-// a valid configuration, before or after. If it is not TOML, the error is of type Problems. The error is ErrByHand if the
-// text's form does not allow the change.
+// Edit makes changes to a text, one after the other, and returns the new text. It keeps the rest as people wrote it: order, spelling,
+// white space and comments. A comment inside a removed or replaced part is moved to a line of its own above that part. The text does
+// not need to be a valid configuration, before or after. If it is not TOML, the error is of type Problems. The error is ErrByHand if
+// the way the text is written does not allow the change.
 func Edit(text []byte, changes []Change) ([]byte, error) {
 	if len(changes) == 0 {
 		return text, nil
@@ -55,8 +55,8 @@ func Edit(text []byte, changes []Change) ([]byte, error) {
 // editedFile is the file's name in errors of Edit.
 const editedFile = "the configuration"
 
-// edit makes one change to a text that means these values. It returns the text, and what it means, only if nothing but that
-// change differs in its meaning.
+// edit makes one change to a text that decodes to values. It returns the new text and what that decodes to, but only if the two
+// decoded forms differ in nothing but the change.
 func edit(text []byte, values map[string]any, c Change) (edited []byte, means map[string]any, err error) {
 	e := newEditor(text, values)
 	steps, err := e.resolve(c.Path)
@@ -94,7 +94,7 @@ func edit(text []byte, values map[string]any, c Change) (edited []byte, means ma
 	return edited, means, nil
 }
 
-// editor makes one change.
+// editor makes one change to a text.
 type editor struct {
 	*tree
 	raw    []byte // the text; the tree has spaces instead of the byte order mark
@@ -114,11 +114,11 @@ func newEditor(text []byte, values map[string]any) editor {
 	return e
 }
 
-// step is a key, or one of the donations, on the path of a change.
+// step is one element on the path of a change: a key, or one of the donations.
 type step struct {
 	path  string
-	key   string // a donation's name
-	index int    // of a donation, -1 for a key
+	key   string // the key, or the donation's name
+	index int    // the donation's index; -1 for a key
 }
 
 // named adds the donation's name to its value, if it has none.
@@ -129,7 +129,7 @@ func (s step) named(value any) any {
 	return value
 }
 
-// resolve turns a path into steps. It finds a donation by its name.
+// resolve turns a path into steps. Donations are found by name; a missing one gets the next free index.
 func (e editor) resolve(path []string) (steps []step, err error) {
 	if len(path) == 0 || len(path) == 1 && path[0] == donationKey {
 		return nil, fmt.Errorf("%q is not the path of a key or table", path)
@@ -155,7 +155,7 @@ func (e editor) resolve(path []string) (steps []step, err error) {
 	return steps, nil
 }
 
-// donationKey is the key of the only array of tables that Edit knows.
+// donationKey is the key of the only array of tables that Edit supports.
 const donationKey = "donation"
 
 // set sets the value at the steps' end.
@@ -170,7 +170,7 @@ func (e editor) set(steps []step, value any) ([]byte, error) {
 	if i := e.assignment(last.path); i >= 0 {
 		return e.splice(span{e.places[i].value, e.places[i].end}, written), nil
 	}
-	if e.has(last.path) { // as headers and dotted keys
+	if e.has(last.path) { // it is written as headers and dotted keys
 		return e.fill(steps, table)
 	}
 	switch i := e.assignment(donationKey); {
@@ -181,18 +181,18 @@ func (e editor) set(steps []step, value any) ([]byte, error) {
 	case isTable && len(parents) == 0:
 		return e.add("["+last.path+"]", table), nil
 	}
-	key := pathOf("", last.key) // as written in the table that contains it
+	key := pathOf("", last.key) // as it is written in the table that contains it
 	for _, in := range slices.Backward(parents) {
 		if i := e.assignment(in.path); i >= 0 {
 			return e.insert(i, key+" = "+written)
 		}
-		if slices.ContainsFunc(e.places, func(p place) bool { return p.path == in.path }) { // its header
+		if slices.ContainsFunc(e.places, func(p place) bool { return p.path == in.path }) { // it has a header
 			return e.insertLine(in.path, key+" = "+written), nil
 		}
 		if !e.has(in.path) {
 			return e.set(parents, Table{{last.key, value}})
 		}
-		key = pathOf("", in.key) + "." + key // it exists as dotted keys
+		key = pathOf("", in.key) + "." + key // it is written as dotted keys
 	}
 	dotted := func(p place) bool { return p.table == "" && within(p.path, steps[0].path) }
 	if len(parents) > 0 && !slices.ContainsFunc(e.places, dotted) {
@@ -201,7 +201,7 @@ func (e editor) set(steps []step, value any) ([]byte, error) {
 	return e.insertLine("", key+" = "+written), nil
 }
 
-// fill sets the keys of an existing table, and removes others.
+// fill sets the keys of an existing table, and removes all others.
 func (e editor) fill(steps []step, table Table) (text []byte, err error) {
 	var old any = e.values
 	for _, s := range steps {
@@ -231,23 +231,23 @@ func (t Table) has(key string) bool {
 	return slices.ContainsFunc(t, func(p Pair) bool { return p.Key == key })
 }
 
-// within tells whether path is that of the table or of something in it.
+// within reports whether path is the path of the table, or of something in it.
 func within(path, table string) bool {
 	rest, ok := strings.CutPrefix(path, table)
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// has tells whether the text has any part of a table.
+// has reports whether the text has any part of a key or table.
 func (e editor) has(table string) bool {
 	return slices.ContainsFunc(e.places, func(p place) bool { return within(p.path, table) })
 }
 
-// assignment returns the index of the place of "path = value", or of the element, -1 if there is none.
+// assignment returns the index of the place of "path = value", or of an array's element. It returns -1 if there is none.
 func (e editor) assignment(path string) int {
 	return slices.IndexFunc(e.places, func(p place) bool { return p.path == path && p.value > 0 })
 }
 
-// splice replaces a part of the text, and moves that part's comments above it.
+// splice replaces a part of the text, and moves the comments in that part above it.
 func (e editor) splice(s span, with string) []byte {
 	at := e.bom
 	var indent []byte
@@ -276,13 +276,14 @@ func (e editor) add(header string, table Table) []byte {
 	}
 	text = append(text, header+e.eol...)
 	for _, p := range table {
-		written, _ := render(p.Value) // it was rendered before, without an error
+		written, _ := render(p.Value) // no error: set has rendered it before
 		text = append(text, pathOf("", p.Key)+" = "+written+e.eol...)
 	}
 	return text
 }
 
-// insertLine inserts a line of text below the last key of a table, or its header, or at the start of the text.
+// insertLine inserts a line of text below the last key of a table, or below its header if it has no keys. For a table that has
+// neither, the line is inserted at the start of the text.
 func (e editor) insertLine(table, line string) []byte {
 	at, indent := e.bom, ""
 	for _, p := range e.places {
@@ -297,7 +298,7 @@ func (e editor) insertLine(table, line string) []byte {
 	return slices.Concat(e.raw[:at], []byte(indent+line+e.eol), e.raw[at:])
 }
 
-// insert inserts an element or a key into a list or an inline table.
+// insert appends an element to an inline array, or a key to an inline table.
 func (e editor) insert(parent int, written string) ([]byte, error) {
 	at, end := e.places[parent].value, -1
 	for _, p := range e.places {
@@ -327,7 +328,7 @@ func (e editor) remove(path string) []byte {
 		rest := bytes.TrimLeft(e.text[s.end:e.lineEnd(s.end)], " \t\r\n")
 		if s.end = e.lineEnd(s.end) - len(rest); len(rest) == 0 {
 			s.start = max(e.bom, e.lineStart(s.start))
-			if p.value == 0 { // a header goes with the blank lines above it
+			if p.value == 0 { // remove the blank lines above a header, too
 				above := bytes.TrimRight(e.text[:s.start], " \t\r\n")
 				s.start = max(e.bom, min(e.lineEnd(len(above)), s.start))
 			}
@@ -339,7 +340,7 @@ func (e editor) remove(path string) []byte {
 	}
 	at := slices.IndexFunc(e.places, func(p place) bool { return within(p.path, path) })
 	p := e.places[at]
-	s := span{e.places[p.parent].value + 1, e.places[p.parent].end - 1} // if it is the only one
+	s := span{e.places[p.parent].value + 1, e.places[p.parent].end - 1} // right if it is the only element
 	for i, sibling := range e.places {
 		if sibling.parent == p.parent && i < at {
 			s = span{sibling.end, p.end}
@@ -349,13 +350,13 @@ func (e editor) remove(path string) []byte {
 		}
 	}
 	edited := e.splice(s, "")
-	if again := newEditor(edited, nil); p.path != path && again.has(path) { // one of several dotted keys
+	if again := newEditor(edited, nil); p.path != path && again.has(path) { // path had several dotted keys, and this was one
 		return again.remove(path)
 	}
 	return edited
 }
 
-// render formats a value in one line of text.
+// render formats a value as TOML, in one line.
 func render(value any) (string, error) {
 	switch v := value.(type) {
 	case string:
@@ -386,13 +387,13 @@ func render(value any) (string, error) {
 	return "", fmt.Errorf("a value cannot be a %T", value)
 }
 
-// keysOf returns a table's keys, none if value is not a table.
+// keysOf returns a decoded table, or nil if value is not a table.
 func keysOf(value any) map[string]any {
 	table, _ := value.(map[string]any)
 	return table
 }
 
-// tables returns the elements of an array of tables, in either form.
+// tables returns the elements of an array of tables, as either syntax is decoded.
 func tables(value any) (list []any) {
 	switch v := value.(type) {
 	case []map[string]any:
@@ -405,7 +406,7 @@ func tables(value any) (list []any) {
 	return list
 }
 
-// changed returns values with another value at the steps' end.
+// changed returns a copy of values with another value at the end of the steps.
 func changed(values any, steps []step, to any) any {
 	if len(steps) == 0 {
 		return to
@@ -425,7 +426,7 @@ func changed(values any, steps []step, to any) any {
 	return table
 }
 
-// prune returns a value without empty tables and arrays, nil if nothing is left: an empty table means the same as none.
+// prune returns a value without empty tables and arrays, or nil if nothing is left. An empty table means the same as a missing one.
 func prune(value any) any {
 	table := map[string]any{}
 	for key, inner := range keysOf(value) {

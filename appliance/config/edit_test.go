@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// TestEdit makes the changes that the golden files are named after.
+// TestEdit makes the changes after which the golden files are named.
 func TestEdit(t *testing.T) {
 	t.Parallel()
 	wifi := Table{{"ssid", "Chez Lucie"}, {"passphrase", `a "b" c\d`}}
@@ -81,7 +81,7 @@ func TestEditRefuses(t *testing.T) {
 	}
 }
 
-// seeds are the texts of the golden files and the example.
+// seeds returns the texts of the golden files and the example.
 func seeds(t testing.TB) (texts [][]byte) {
 	for _, pattern := range []string{"testdata/*.txtar", "testdata/edit/*.txtar"} {
 		files, err := filepath.Glob(pattern)
@@ -97,13 +97,13 @@ func seeds(t testing.TB) (texts [][]byte) {
 		}
 	}
 	texts = append(texts, Example(), []byte(minimal))
-	for _, text := range texts { // as some editors write it
+	for _, text := range texts { // the same with CR LF and a byte order mark, as some editors write it
 		texts = append(texts, append([]byte(byteOrderMark), bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))...))
 	}
 	return texts
 }
 
-// randomChange changes something that exists, or could.
+// randomChange returns a change of something that exists, or could exist.
 func randomChange(rnd *rand.Rand, text []byte) Change {
 	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
 	var values map[string]any
@@ -146,7 +146,7 @@ func randomChange(rnd *rand.Rand, text []byte) Change {
 	return Change{path, pick("A", `"\`, "é\n☺", "# not one")}
 }
 
-// checkEdit checks an edit against Edit's documentation, and returns the edited text.
+// checkEdit makes an edit, checks it against Edit's documentation, and returns the edited text.
 func checkEdit(t *testing.T, text []byte, c Change) []byte {
 	t.Helper()
 	edited, err := Edit(text, []Change{c})
@@ -158,7 +158,7 @@ func checkEdit(t *testing.T, text []byte, c Change) []byte {
 		t.Fatalf("%q = %v: %v of\n%s", c.Path, c.Value, err, text)
 	}
 	before, after := decoded(t, text), decoded(t, edited)
-	path := c.Path // afterwards
+	path := c.Path // the path after the change
 	if c.Value == nil {
 		if got := lookUp(after, c.Path); prune(got) != nil {
 			t.Fatalf("%q is still %v in\n%s", c.Path, got, edited)
@@ -215,7 +215,7 @@ func lookUp(value any, path []string) any {
 	return value
 }
 
-// without returns values without the value at a change's path, and without the donations that it empties or names.
+// without returns values without the value at a change's path. If the path is in a donation, that donation's name is removed, too.
 func without(values map[string]any, path []string) any {
 	if path[0] != "donation" {
 		return removed(values, path)
@@ -260,7 +260,7 @@ func commentsOf(text []byte) (list []string) {
 	return list
 }
 
-// TestEdits makes many changes, one after another, in the texts of the golden files.
+// TestEdits makes many changes, one after the other, in the texts of the golden files.
 func TestEdits(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(7, 3))
@@ -282,7 +282,7 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-// FuzzEdit makes random changes in any text.
+// FuzzEdit makes random changes in arbitrary texts.
 func FuzzEdit(f *testing.F) {
 	for i, text := range seeds(f) {
 		f.Add(text, uint64(i))
@@ -298,7 +298,7 @@ func FuzzEdit(f *testing.F) {
 	})
 }
 
-// FuzzTree compares the tree with the decoded text: every key has a line.
+// FuzzTree compares the tree with the decoded text. Every key must have a line.
 func FuzzTree(f *testing.F) {
 	for _, text := range seeds(f) {
 		f.Add(text)

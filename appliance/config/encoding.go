@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// notUTF8 returns what is wrong with a text that is not UTF-8, and where.
+// notUTF8 returns the problem of a text that is not UTF-8, with its line. is is false if the text is UTF-8.
 func notUTF8(text []byte) (p Problem, is bool) {
 	switch {
 	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
@@ -28,10 +28,10 @@ func notUTF8(text []byte) (p Problem, is bool) {
 	}, true
 }
 
-// assignment is a "key = value" of one line.
+// assignment matches a line with "key = value".
 var assignment = regexp.MustCompile(`^\s*([A-Za-z0-9_.-]+)[\s\x{a0}\x{202f}]*=[\s\x{a0}\x{202f}]*(.*?)\s*$`)
 
-// adviceFor says what to write instead of a line that is not TOML, "" if that is not known. It does not show secrets.
+// adviceFor says what to write instead of a line that is not TOML. It returns "" if it has no advice. It does not show secrets.
 func adviceFor(line string) string {
 	switch m := assignment.FindStringSubmatch(line); {
 	case m == nil || m[2] == "" || namesSecret(line):

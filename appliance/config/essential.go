@@ -10,17 +10,17 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// France stands for the names in france, in a list of essential services. Updates of the box extend it.
+// France stands for the names in france, in a list of essential services. Updates of the box extend that list.
 const France = "@france"
 
-// Service is an essential service, a part of the walled garden.
+// Service is an essential service. All essential services together are the walled garden.
 type Service struct {
 	Name  string // its host name; all names below it are open, too
-	Site  string // the host that residents go to: Name or one below it; "" if only other services send them there
-	Topic string // what residents look for it under, named as the pages' words are; "" for a technician's own
+	Site  string // the host that residents go to: Name or a name below it; "" if residents get there only from other services
+	Topic string // the topic below which residents find it, as a key of the pages' words; "" for a technician's own service
 }
 
-// france are the public services that a resident of France cannot do without, in the order that pages show them.
+// france has the public services that a resident of France cannot do without, in the order in which pages show them.
 //
 // A name is listed if it was found on 2026-11-22 to be the service's own, and in use. The sources:
 //
@@ -34,9 +34,9 @@ type Service struct {
 //	(f) public programs that sign in there, or ask there for an appointment, in 2026
 //	(g) our own lessons, which send readers there; two were found in use in public collections in November 2026
 //
-// Names that a service had before, and that still lead to it, are open with it and not shown.
+// Earlier names of a service that still redirect to it are open, too, but are not shown.
 //
-// Site is written as those sources write it: some services answer at www only.
+// Site is written as the sources write it, since some services answer only with www.
 var france = []Service{
 	{"service-public.gouv.fr", "www.service-public.gouv.fr", "rights"},     // b, d
 	{"mesdroitssociaux.gouv.fr", "www.mesdroitssociaux.gouv.fr", "rights"}, // d
@@ -96,7 +96,7 @@ var france = []Service{
 	{"captcha.liveidentity.com", "", ""},        // f: rendezvouspasseport.ants.gouv.fr asks there whether one is a person
 }
 
-// Services returns all services: first those of france, in its order, then a technician's own in the order of Names.
+// Services returns all services: first those of france in its order, then the technician's own in the order of Names.
 func (e Essential) Services() []Service {
 	all := slices.DeleteFunc(slices.Clone(france), func(s Service) bool {
 		return !slices.Contains(e.Names, France) && !slices.Contains(e.Names, s.Name)
@@ -109,7 +109,7 @@ func (e Essential) Services() []Service {
 	return all
 }
 
-// All returns the names of all services, sorted and unique, with France expanded.
+// All returns the names of all services, sorted and unique. France is expanded.
 func (e Essential) All() []string {
 	var all []string
 	for _, s := range e.Services() {
@@ -119,8 +119,8 @@ func (e Essential) All() []string {
 	return all
 }
 
-// parseService parses a host name that one organisation controls, or France. Below a public suffix (publicsuffix.org) such as
-// "fr" or "gouv.fr" anybody may register a name.
+// parseService accepts a host name that one organisation controls, or France. It refuses public suffixes (publicsuffix.org) such as
+// "fr" or "gouv.fr", since different organisations have names below them.
 func parseService(s string) (string, error) {
 	switch {
 	case s == France:

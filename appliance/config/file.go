@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File is a configuration on disk. Several may write it: a technician's editor, the command line, the box.
+// File is a configuration on disk. It can have several writers: a technician's editor, the command line, the box.
 type File struct{ Path string }
 
 // Revision identifies the text that a change is based on.
 type Revision string
 
-// ErrChanged says that the file has changed since the writer read it. Nothing was written.
+// ErrChanged says that the file has changed since it was read. Nothing was written.
 var ErrChanged = errors.New("the file has changed meanwhile: read it again and repeat the change")
 
 // RevisionOf returns the revision of a file with this text.
@@ -31,7 +31,7 @@ func RevisionOf(text []byte) Revision {
 	return Revision(hex.EncodeToString(sum[:]))
 }
 
-// Read returns the text and its revision.
+// Read returns the text and its revision. The error is fs.ErrNotExist if there is no file.
 func (f File) Read() ([]byte, Revision, error) {
 	file, err := f.open()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,8 +48,8 @@ func (f File) Read() ([]byte, Revision, error) {
 	return text, RevisionOf(text), nil
 }
 
-// open opens the file. If root left it so that only root reads it, as an editor that replaces a file does, in a folder that
-// is this user's, then the user takes it over, with CAP_CHOWN.
+// open opens the file. An editor that replaces the file, run by root, may leave a file that only root can read. If the folder belongs
+// to this process's user, open then makes that user the owner of the file, which needs CAP_CHOWN.
 func (f File) open() (*os.File, error) {
 	file, err := os.Open(f.Path)
 	if !errors.Is(err, fs.ErrPermission) {
@@ -63,7 +63,7 @@ func (f File) open() (*os.File, error) {
 	return os.Open(f.Path)
 }
 
-// Load reads and parses the configuration. Its error is of type Problems if the file could be read.
+// Load reads and parses the configuration. If the file can be read but is not valid, the error is of type Problems.
 func (f File) Load() (*Config, error) {
 	text, _, err := f.Read()
 	if err != nil {
@@ -72,10 +72,9 @@ func (f File) Load() (*Config, error) {
 	return Parse(f.Path, text)
 }
 
-// Save validates a text and replaces the file, if it has that revision. The revision "" stands for no file: Save creates it.
-// The error is of type Problems if the text is not valid, and ErrChanged if the file has another revision, or exists already;
-// then nothing is written. Nothing is written either if the file already has that text, so that this works on a read-only
-// disk.
+// Save validates a text, and replaces the file if it still has revision r. Revision "" stands for a missing file, which Save creates.
+// The error is of type Problems if the text is not valid, and ErrChanged if the file has another revision, or exists although r is "".
+// Then nothing is written. If the file already has that text, nothing is written either, so that this works on a read-only disk.
 func (f File) Save(text []byte, r Revision) (*Config, error) {
 	c, err := Parse(f.Path, text)
 	if err != nil {
@@ -92,8 +91,8 @@ func (f File) Save(text []byte, r Revision) (*Config, error) {
 	return c, nil
 }
 
-// write replaces the file atomically. It keeps the mode, but removes access of others if there is a secret; a symbolic link is
-// kept, and, by root, the owner.
+// write replaces the file atomically. It keeps a symbolic link and the mode, except that with a secret only the owner keeps access. If
+// it runs as root, it also keeps the owner.
 func (f File) write(text []byte, r Revision, secret bool) error {
 	path, err := filepath.EvalSymlinks(f.Path)
 	if err != nil {
@@ -118,7 +117,7 @@ func (f File) write(text []byte, r Revision, secret bool) error {
 	if err != nil {
 		return err
 	}
-	// The temporary file is in the same folder: /tmp may be another file system.
+	// The temporary file must be in the same folder, since rename works only within a file system.
 	folder := filepath.Dir(path)
 	if err := removeLeft(path); err != nil {
 		return err
@@ -147,8 +146,8 @@ func (f File) write(text []byte, r Revision, secret bool) error {
 	return syncFolder(folder)
 }
 
-// Prepare validates a text and writes it beside the file, on the disk, as a file that replaces it by renaming it to target. It
-// has the mode and owner that Save gives the file. The error is of type Problems if the text is not valid.
+// Prepare validates a text, and writes and syncs it to a file beside the configuration. Renaming that file to target replaces the
+// configuration. It has the mode and owner that Save would give the file. The error is of type Problems if the text is not valid.
 func (f File) Prepare(text []byte) (beside, target string, err error) {
 	c, err := Parse(f.Path, text)
 	if err != nil {
@@ -168,13 +167,13 @@ func (f File) Prepare(text []byte) (beside, target string, err error) {
 	}
 	beside = filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".prepared")
 	if err := f.prepare(beside, text, info, c.HasSecret()); err != nil {
-		os.Remove(beside) // it is of no use
+		os.Remove(beside) // it is incomplete
 		return "", "", fmt.Errorf("write configuration %s: %w", f.Path, err)
 	}
 	return beside, target, nil
 }
 
-// prepare writes a file like the one that info is of, nil for none.
+// prepare writes a file with the mode and owner of info, which is nil if there is no file yet.
 func (f File) prepare(path string, text []byte, info os.FileInfo, secret bool) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err := readOnly(err); err != nil {
@@ -183,7 +182,7 @@ func (f File) prepare(path string, text []byte, info os.FileInfo, secret bool) e
 	if err != nil {
 		return err
 	}
-	defer file.Close() // again, which does nothing
+	defer file.Close() // has no effect after the Close below
 	mode := os.FileMode(0o644)
 	if info != nil {
 		mode = info.Mode().Perm()
@@ -205,8 +204,8 @@ func (f File) prepare(path string, text []byte, info os.FileInfo, secret bool) e
 	return syncFolder(filepath.Dir(path))
 }
 
-// create makes the file at once as a whole, and its folder, or fails if there is one. Others may read it unless there
-// is a secret.
+// create creates the file atomically, and its folder if necessary. The error is ErrChanged if the file exists. Others can read the file
+// unless it has a secret.
 func (f File) create(text []byte, secret bool) error {
 	if _, err := os.Lstat(f.Path); err == nil {
 		return ErrChanged
@@ -227,7 +226,7 @@ func (f File) create(text []byte, secret bool) error {
 	if err := errors.Join(pending.Chmod(mode), pending.Sync()); err != nil {
 		return err
 	}
-	// renameio would replace a file that somebody wrote meanwhile.
+	// renameio would replace a file that somebody wrote in the meantime.
 	err = unix.Renameat2(unix.AT_FDCWD, pending.Name(), unix.AT_FDCWD, f.Path, unix.RENAME_NOREPLACE)
 	if errors.Is(err, fs.ErrExist) {
 		return ErrChanged
@@ -238,16 +237,17 @@ func (f File) create(text []byte, secret bool) error {
 	return syncFolder(folder)
 }
 
-// removeLeft removes what a power cut left of earlier writes of a file, which has its passwords. Nobody else writes it meanwhile.
+// removeLeft removes temporary files that a power cut left behind in earlier writes of a file, since they contain its passwords. The
+// caller must be the only writer of the file.
 func removeLeft(path string) error {
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"[0-9]*")) // as renameio names them
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"[0-9]*")) // renameio's temporary names
 	for _, name := range left {
 		err = errors.Join(err, os.Remove(name))
 	}
 	return cmp.Or(readOnly(err), err)
 }
 
-// pendingFile returns a temporary file with the text, in the folder of the file that it will become.
+// pendingFile returns a temporary file with the text, in the folder of the file that it will replace.
 func pendingFile(path string, text []byte) (*renameio.PendingFile, error) {
 	pending, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o600))
 	if err := readOnly(err); err != nil {
@@ -262,7 +262,7 @@ func pendingFile(path string, text []byte) (*renameio.PendingFile, error) {
 	return pending, nil
 }
 
-// syncFolder writes a folder's entries to the disk.
+// syncFolder syncs a folder's entries to the disk.
 func syncFolder(path string) error {
 	disk, err := os.Open(path)
 	if err != nil {
@@ -271,8 +271,8 @@ func syncFolder(path string) error {
 	return errors.Join(disk.Sync(), disk.Close())
 }
 
-// lockFile opens the file and locks it until it is closed. It does not wait: another holder is changing the file. The lock is
-// on the file itself, so that only those who may read the file can hold it.
+// lockFile opens the file, and locks it until it is closed. It does not wait for the lock: the process that holds it is changing the
+// file, so the error is ErrChanged. The lock is on the file itself, so that only processes that can read the file can hold it.
 func lockFile(path string) (*os.File, error) {
 	for {
 		file, err := os.Open(path)
@@ -293,14 +293,14 @@ func lockFile(path string) (*os.File, error) {
 				return file, nil
 			}
 		}
-		file.Close() // it was replaced before it was locked
+		file.Close() // the file was replaced before it was locked: try again
 		if err != nil {
 			return nil, err
 		}
 	}
 }
 
-// readOnly returns what to do about a disk that cannot be written, if the error says so.
+// readOnly returns an error that says what to do if err is about a read-only disk, and nil otherwise.
 func readOnly(err error) error {
 	if errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("%w: nothing was changed; make the disk writable (mount -o remount,rw), or use a file on another one", unix.EROFS)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newFile writes the example to a file and returns its text and revision.
+// newTestFile writes the example to a file, and returns its text and revision.
 func newTestFile(t *testing.T) (f File, text []byte, r Revision) {
 	t.Helper()
 	f = File{filepath.Join(t.TempDir(), "passerelle.toml")}
@@ -32,7 +32,7 @@ func named(text []byte, name string) []byte {
 	return bytes.Replace(text, []byte("Centre social des Lilas"), []byte(name), 1)
 }
 
-// TestSecondWriter: of two changes of the same text, one is written and the other gets ErrChanged.
+// TestSecondWriter: of two changes to the same text, one is written, and the other one gets ErrChanged.
 func TestSecondWriter(t *testing.T) {
 	t.Parallel()
 	f, text, r := newTestFile(t)
@@ -48,7 +48,7 @@ func TestSecondWriter(t *testing.T) {
 	}
 }
 
-// TestSaveOfTheSame: it writes nothing, so that it works on a read-only disk, but validates the text.
+// TestSaveOfTheSame: saving the same text validates it, but writes nothing, so that it works on a read-only disk.
 func TestSaveOfTheSame(t *testing.T) {
 	t.Parallel()
 	f, text, r := newTestFile(t)
@@ -67,8 +67,8 @@ func TestSaveOfTheSame(t *testing.T) {
 	}
 }
 
-// TestSaveCreates: without a file the revision is "", and of several writers one creates it. Others read it only if it has no
-// lender's password.
+// TestSaveCreates: without a file the revision is "", and only one of several writers creates the file. Others can read the file only if
+// it has no lender's password.
 func TestSaveCreates(t *testing.T) {
 	t.Parallel()
 	f := File{filepath.Join(t.TempDir(), "passerelle.toml")}
@@ -114,7 +114,7 @@ func TestSaveCreates(t *testing.T) {
 	}
 }
 
-// TestManyWriters: each repeats its change until it is written, and nothing is lost.
+// TestManyWriters: if each writer repeats its change until it is written, no change is lost.
 func TestManyWriters(t *testing.T) {
 	t.Parallel()
 	f, _, _ := newTestFile(t)
@@ -200,7 +200,7 @@ func TestSaveKeeps(t *testing.T) {
 	}
 }
 
-// TestLockedFile: a change during another one gets ErrChanged.
+// TestLockedFile: a change while another one is being made gets ErrChanged.
 func TestLockedFile(t *testing.T) {
 	t.Parallel()
 	f, text, r := newTestFile(t)
@@ -217,7 +217,7 @@ func TestLockedFile(t *testing.T) {
 	}
 }
 
-// TestPasswordsAreHidden: no problem of a text shows one.
+// TestPasswordsAreHidden: no problem of a text shows a password.
 func TestPasswordsAreHidden(t *testing.T) {
 	t.Parallel()
 	const secret = "Tr0is-petits"

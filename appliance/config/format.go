@@ -12,13 +12,13 @@ import (
 //go:embed example.toml
 var example string
 
-// donationHeader divides example.toml: after it come the keys of one donation.
+// donationHeader divides example.toml: the keys of one donation follow it.
 const donationHeader = "[[donation]]\n"
 
-// Example returns a commented configuration to start from. It is valid and as Format writes it.
+// Example returns a commented configuration to start from. It is valid, and has the form that Format writes.
 func Example() []byte { return []byte(example) }
 
-// Factory returns the factory default: a hotspot to find the box by, and no donation. It is the only valid Config without one.
+// Factory returns the factory default: a hotspot with which to find the box, and no donation. It is the only valid Config without one.
 func Factory() *Config {
 	c, err := Parse("example.toml", Example())
 	if err != nil {
@@ -29,8 +29,8 @@ func Factory() *Config {
 	return c
 }
 
-// Basics returns the usable part of a configuration that Parse refuses for unknown keys: box, hotspot, access and hardware. It
-// has no donations, since an unknown key may be a lender's condition. Its error is that of Parse.
+// Basics returns the usable part of a configuration that Parse refuses because of unknown keys: box, hotspot, admin and hardware. It
+// has no donations, since an unknown key could be a lender's condition. The errors are those of Parse.
 func Basics(file string, text []byte) (*Config, error) {
 	values, r, err := decode(file, text)
 	if err != nil {
@@ -45,7 +45,7 @@ func Basics(file string, text []byte) (*Config, error) {
 	return c, r.err()
 }
 
-// Format returns the canonical text of a valid configuration: every key with its comment. Parse returns the same Config.
+// Format returns the canonical text of a valid configuration: every key with its comment. Parse returns the same Config from it.
 func Format(c *Config) []byte {
 	head, donation, _ := strings.Cut(example, donationHeader)
 	var b strings.Builder
@@ -60,7 +60,7 @@ func Format(c *Config) []byte {
 	return []byte(b.String())
 }
 
-// values returns the text of each "[table] key" of the file, without donations.
+// values returns the TOML of each value, by "[table] key", without donations.
 func (c *Config) values() map[string]string {
 	return map[string]string{
 		"[box] name":          quote(c.Box.Name),
@@ -113,7 +113,7 @@ func (c *Config) values() map[string]string {
 	}
 }
 
-// values returns the text of each key of a donation. There is no resets if the period has no first day.
+// values returns the TOML of each value of a donation, by " key". There is no " resets" if the period has no first day.
 func (d *Donation) values() map[string]string {
 	values := map[string]string{
 		" name":      quote(d.Name),
@@ -148,7 +148,7 @@ func (w *WiFi) format() string {
 	return fmt.Sprintf("{ ssid = %s, passphrase = %s }", quote(w.SSID.String()), quote(w.Passphrase))
 }
 
-// fill writes values into a template: each "key = value" gets the value of "[table] key". If there is none, it is left out
+// fill writes values into a template: each "key = value" gets the value of "[table] key". A key without a value is left out, together
 // with the comment directly above it.
 func fill(template string, values map[string]string) string {
 	var out, comment strings.Builder
@@ -174,7 +174,7 @@ func fill(template string, values map[string]string) string {
 	return out.String() + comment.String()
 }
 
-// quote returns a TOML basic string.
+// quote returns s as a TOML basic string.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -201,7 +201,7 @@ func quoteAll(list []string) string {
 	return "[" + strings.Join(quoted, ", ") + "]"
 }
 
-// prefixStrings writes single addresses without their prefix length.
+// prefixStrings formats prefixes. Single addresses are written without a prefix length.
 func prefixStrings(all []netip.Prefix) []string {
 	list := make([]string, len(all))
 	for i, p := range all {

@@ -15,13 +15,14 @@ import (
 	"passerelle/appliance/hours"
 )
 
-// Fragment is what a fleet may say about the configuration of its boxes. It is a type of its own, and not a Config with most of
-// it left out: a donation, an access, a secret, an address of the hotspot cannot be written in it at all.
+// Fragment is the part of the configuration that a fleet may set for its boxes. It is a type of its own instead of a Config with most
+// fields empty, so that it cannot contain a donation, access, a secret or the hotspot's address at all.
 //
-// It is TOML, as the file is: who signs one writes the same words as a technician, with the same bounds, a problem has its
-// line, and TOML has no second value for a key, of which readers of JSON take one or the other. What is nil is not said.
+// It is written in TOML, like the file. So the fleet's administrators use the same keys as a technician, with the same bounds, and
+// problems have line numbers. A duplicate key is an error in TOML, while JSON parsers disagree on which value counts. nil means that the
+// fragment does not set the key.
 type Fragment struct {
-	Languages []string // offered on pages, in order; unique
+	Languages []string // languages offered on pages, in order; unique
 
 	Session  *time.Duration // limits of each resident, as in Limits
 	Download *Rate
@@ -29,25 +30,25 @@ type Fragment struct {
 	Data     *Size
 	After    *Rate
 
-	Add    []string // essential services that are proposed: host names, without France
-	Remove []string // essential services that are closed, of France too
-	Rate   *Rate    // of essential services
+	Add    []string // proposed essential services: host names, without France
+	Remove []string // essential services to close; they can be among those of France
+	Rate   *Rate    // rate of essential services
 
-	Places *string // https URL of a list on a public host; "": none
-	Agenda *string // likewise, of a calendar
+	Places *string // https URL of a list on a public host; "" for none
+	Agenda *string // https URL of a calendar on a public host; "" for none
 
-	Hours  *hours.Schedule   // of the fleet's own traffic
-	Portal map[string]string // a line of text on the first page, by language
+	Hours  *hours.Schedule   // when the fleet's own traffic is allowed
+	Portal map[string]string // a line of text for the first page, by language
 }
 
-// MaxFragment bounds a fragment's text, in bytes, and maxProposed its lists of essential services.
+// MaxFragment limits a fragment's text, in bytes. maxProposed limits its lists of essential services.
 const (
 	MaxFragment = 16 << 10
 	maxProposed = 50
 	maxPortal   = 240 // characters
 )
 
-// FragmentKeys are the keys that a fragment may have, dotted, in the order of its text.
+// FragmentKeys are the dotted keys that a fragment may have, in the order of Format.
 var FragmentKeys = func() []string {
 	keys := []string{
 		"box.languages", "limits.session", "limits.download", "limits.upload", "limits.data", "limits.after",
@@ -61,8 +62,8 @@ var FragmentKeys = func() []string {
 
 func portalKey(language string) string { return "portal." + language }
 
-// ParseFragment parses a fragment; file is its name in problems. Its error is of type Problems and has all problems, or only the
-// first one if the text is not TOML or too large.
+// ParseFragment parses a fragment. file is its name in problems. The error is of type Problems. It has all problems, or only one if the
+// text is not TOML or too large.
 func ParseFragment(file string, text []byte) (*Fragment, error) {
 	if len(text) > MaxFragment {
 		return nil, Problems{{File: file, Msg: fmt.Sprintf("%d bytes long; a fragment has at most %d", len(text), MaxFragment)}}
@@ -78,7 +79,7 @@ func ParseFragment(file string, text []byte) (*Fragment, error) {
 	return f, nil
 }
 
-// fragment reads the whole text.
+// fragment reads a whole fragment.
 func (r *reader) fragment(values map[string]any) *Fragment {
 	root := &table{r: r, values: values}
 	f := &Fragment{}
@@ -133,13 +134,13 @@ func (r *reader) fragment(values map[string]any) *Fragment {
 	return f
 }
 
-// publicURL reads a table whose only key is the URL of what it is about.
+// publicURL reads a table whose only key is url, a public https URL.
 func (r *reader) publicURL(t *table) *string {
 	defer t.rejectUnknown()
 	return said(t, "url", parsePublicURL)
 }
 
-// said returns the parsed value of key, nil if the key is missing or invalid.
+// said returns the parsed value of key, or nil if the key is missing or invalid.
 func said[V, T any](t *table, key string, parse func(V) (T, error)) *T {
 	var zero T
 	value := optional(t, key, zero, parse)
@@ -149,7 +150,7 @@ func said[V, T any](t *table, key string, parse func(V) (T, error)) *T {
 	return &value
 }
 
-// unique returns the parsed elements of key, nil if the key is missing.
+// unique returns the parsed elements of key, which must be unique, or nil if the key is missing.
 func unique(t *table, key string, parse func(string) (string, error)) []string {
 	all := list(t, key, nil, parse)
 	if i := firstRepeated(all); i >= 0 {
@@ -158,7 +159,7 @@ func unique(t *table, key string, parse func(string) (string, error)) []string {
 	return all
 }
 
-// parseKept parses a key that fragments may have.
+// parseKept accepts one of FragmentKeys.
 func parseKept(s string) (string, error) {
 	if !slices.Contains(FragmentKeys, s) {
 		advice := "known keys: " + strings.Join(FragmentKeys, ", ")
@@ -170,7 +171,7 @@ func parseKept(s string) (string, error) {
 	return s, nil
 }
 
-// parseProposal parses the host name of one essential service.
+// parseProposal accepts the host name of one essential service.
 func parseProposal(s string) (string, error) {
 	if s == France {
 		return "", fmt.Errorf("%q is the box's own list; write host names", s)
@@ -178,8 +179,8 @@ func parseProposal(s string) (string, error) {
 	return parseService(s)
 }
 
-// parsePublicURL accepts the https URL of a file on a host with a public name; "" is none. The host's addresses are checked when
-// it is asked: a name may lead anywhere.
+// parsePublicURL accepts the https URL of a file on a host with a public name; "" is none. Such a name can still resolve to any
+// address, so the addresses are checked when the file is downloaded.
 func parsePublicURL(s string) (string, error) {
 	if _, err := parseURL(s); err != nil || s == "" {
 		return "", err
@@ -202,14 +203,14 @@ func parsePublicURL(s string) (string, error) {
 	return s, nil
 }
 
-// privateDomains are the last labels of names that the internet does not have: RFC 6761, 6762, 7686, 8375 and 9476, and ICANN's
-// resolution of 2024-07-29 for internal.
+// privateDomains are top-level labels that do not exist in the public DNS: RFC 6761, 6762, 7686, 8375 and 9476, and ICANN's resolution
+// of 2024-07-29 for internal.
 var privateDomains = []string{"alt", "arpa", "corp", "example", "home", "internal", "invalid", "lan", "local", "localhost", "mail", "onion", "test"}
 
-// maxMarks is how many marks may be on one letter: Vietnamese needs two, Arabic with its vowels three.
+// maxMarks is how many combining marks a letter may have: Vietnamese needs two, and Arabic with vowel signs three.
 const maxMarks = 3
 
-// parsePortalText accepts a line for the first page; "" is none.
+// parsePortalText accepts a line of text for the first page; "" is none.
 func parsePortalText(s string) (string, error) {
 	if _, err := parseLine(maxPortal)(s); err != nil {
 		return "", err
@@ -229,7 +230,7 @@ func parsePortalText(s string) (string, error) {
 	return s, nil
 }
 
-// Values returns the value of each key of [FragmentKeys] that the fragment has, as TOML.
+// Values returns the values that the fragment sets, as TOML, by their keys in [FragmentKeys].
 func (f *Fragment) Values() map[string]string {
 	values := map[string]string{}
 	set := func(key string, said bool, value func() string) {
@@ -255,7 +256,7 @@ func (f *Fragment) Values() map[string]string {
 	return values
 }
 
-// Format returns the fragment's text, which ParseFragment reads. It is empty if the fragment says nothing.
+// Format returns the fragment's text, which ParseFragment parses. It is empty if the fragment sets nothing.
 func (f *Fragment) Format() []byte {
 	var b strings.Builder
 	table, values := "", f.Values()
@@ -274,13 +275,13 @@ func (f *Fragment) Format() []byte {
 	return []byte(b.String())
 }
 
-// leastText has the required keys alone.
+// leastText is a configuration with only the required keys.
 const leastText = `box = { name = "x" }
 hotspot = { interface = "x", radio = "none" }
 donation = [{ name = "x", interface = "y", cap = "0" }]`
 
-// unchanged has the values of configurations that nobody has chosen: of a file with the required keys alone, and of the one that
-// passerelle init writes.
+// unchanged has the values that nobody has chosen: those of a file with only the required keys, and those of the file that passerelle
+// init writes.
 var unchanged = sync.OnceValue(func() (all []map[string]string) {
 	for _, text := range []string{leastText, example} {
 		c, err := Parse("", []byte(text))
@@ -292,7 +293,7 @@ var unchanged = sync.OnceValue(func() (all []map[string]string) {
 	return all
 })
 
-// texts returns the value of each key, as TOML, by its dotted path.
+// texts returns the TOML of each value outside donations, by the key's dotted path.
 func (c *Config) texts() map[string]string {
 	texts := map[string]string{}
 	for key, text := range c.values() {
@@ -301,7 +302,7 @@ func (c *Config) texts() map[string]string {
 	return texts
 }
 
-// Chosen returns the dotted keys whose values somebody has chosen: they are neither the default nor what passerelle init writes.
+// Chosen returns the dotted keys whose values somebody has chosen: values that are neither the default nor what passerelle init writes.
 func (c *Config) Chosen() (keys []string) {
 	for key, text := range c.texts() {
 		if !slices.ContainsFunc(unchanged(), func(values map[string]string) bool { return values[key] == text }) {
@@ -312,7 +313,7 @@ func (c *Config) Chosen() (keys []string) {
 	return keys
 }
 
-// Expand returns the names of essential services with the names of France in place of France, in the order of pages.
+// Expand returns the names of all essential services, with France expanded, in the order in which pages show them.
 func (e Essential) Expand() (names []string) {
 	for _, s := range e.Services() {
 		names = append(names, s.Name)
@@ -320,7 +321,7 @@ func (e Essential) Expand() (names []string) {
 	return names
 }
 
-// Opens tells whether a host name is open: it is one of the essential services, or below one.
+// Opens reports whether a host name is open: whether it is an essential service, or below one.
 func (e Essential) Opens(name string) bool {
 	return slices.ContainsFunc(e.Services(), func(s Service) bool {
 		return name == s.Name || strings.HasSuffix(name, "."+s.Name)

@@ -67,7 +67,7 @@ func TestFragment(t *testing.T) {
 	}
 }
 
-// A fragment that says nothing is one.
+// A fragment that sets nothing is valid.
 func TestEmptyFragment(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "[limits]\n"} {
 		f, err := ParseFragment("f.toml", []byte(text))
@@ -80,10 +80,10 @@ func TestEmptyFragment(t *testing.T) {
 	}
 }
 
-// What a hostile fragment may try, and what it is told. Each text is refused as a whole, with the line.
+// What a hostile fragment may try, and the problem that it gets. Each text is refused as a whole, and the problem has the line.
 func TestHostileFragments(t *testing.T) {
 	for text, want := range map[string]string{
-		// What no fragment may say.
+		// Keys that no fragment may set.
 		"[[donation]]\nname = \"x\"":                       `f.toml:1: donation: unknown key`,
 		"[hotspot]\naddress = \"10.0.0.1/16\"":             `f.toml:1: hotspot: unknown key`,
 		"[hotspot]\npassword = \"motdepasse1\"":            `f.toml:1: hotspot: unknown key`,
@@ -110,7 +110,7 @@ func TestHostileFragments(t *testing.T) {
 		"[box]\nlanguages = []":              `f.toml:2: box.languages: empty list`,
 		"[box]\nlanguages = [\"fr\",\"fr\"]": `f.toml:2: box.languages: duplicate "fr"`,
 		"[fleet]\nhours = \"SH off\"":        `f.toml:2: fleet.hours: SH means other days`,
-		// Twice the same key: which one counts?
+		// The same key twice: it would be unclear which one counts.
 		"[limits]\nsession = \"1h\"\nsession = \"24h\"":           `f.toml:3: not valid TOML`,
 		"[limits]\nsession = \"1h\"\n[limits]\nsession = \"24h\"": `f.toml:3: not valid TOML`,
 		"limits.session = \"1h\"\n[limits]\nsession = \"24h\"":    `f.toml:3: not valid TOML`,
@@ -124,7 +124,7 @@ func TestHostileFragments(t *testing.T) {
 		"[essential]\nadd = [\"caf.fr\\u202e\"]":                               `f.toml:2: essential.add: invalid label`,
 		"[essential]\nadd = [\"a.fr\",\"a.fr\"]":                               `f.toml:2: essential.add: duplicate "a.fr"`,
 		"[essential]\nadd = [\"" + strings.Repeat("a.fr\",\"", 60) + "b.fr\"]": `essential.add: `,
-		// Addresses that are not on the internet, or in the clear.
+		// URLs of hosts that are not on the internet, or without encryption.
 		"[places]\nurl = \"http://exemple-asso.fr/\"":       `f.toml:2: places.url: "http://exemple-asso.fr/" does not start with https://`,
 		"[places]\nurl = \"https://192.168.1.1/\"":          `f.toml:2: places.url: no public host`,
 		"[places]\nurl = \"https://127.1/\"":                `f.toml:2: places.url: no public host`,
@@ -163,7 +163,7 @@ func TestHostileFragments(t *testing.T) {
 	}
 }
 
-// An accented letter is a letter, whether it is one character or two.
+// An accented letter is accepted, whether it is one character or two.
 func TestPortalText(t *testing.T) {
 	for _, text := range []string{"Fermé le 1ᵉʳ mai", "مُغْلَق", "Зачинено", "Đóng cửa từ thứ Bảy", "é l'été : « oui »"} {
 		if _, err := parsePortalText(text); err != nil {
@@ -172,7 +172,7 @@ func TestPortalText(t *testing.T) {
 	}
 }
 
-// What nobody has chosen is the fleet's to lower: the defaults, and what passerelle init writes.
+// Values that nobody has chosen, which a fleet may change, are the defaults and what passerelle init writes.
 func TestChosen(t *testing.T) {
 	for _, text := range []string{example, leastText} {
 		c, err := Parse("", []byte(text))
@@ -193,7 +193,7 @@ func TestChosen(t *testing.T) {
 	}
 }
 
-// Every key of a configuration that a fragment cannot have is one of these: a new key needs a decision.
+// Every key of a configuration that a fragment cannot have is in this list, so a new key needs a decision.
 func TestAllowList(t *testing.T) {
 	allowed := map[string]bool{"essential.names": true} // by add and remove
 	for _, key := range FragmentKeys {

@@ -16,7 +16,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// History is a folder with the last versions of the configuration, which only root may read: they have passwords.
+// History is a folder with the last versions of the configuration. Only root can read them, since they contain passwords.
 type History struct {
 	Dir string
 }
@@ -26,31 +26,31 @@ const maxVersions = 10
 
 // Version is a configuration that was in use, and what replaced it.
 type Version struct {
-	Revision Revision     `json:"revision"` // of its text
+	Revision Revision     `json:"revision"` // revision of its text
 	Replaced time.Time    `json:"replaced"` // by the box's clock
 	By       Role         `json:"by"`       // who replaced it
 	Side     Side         `json:"side,omitempty"`
-	Changes  []Difference `json:"changes"` // what then changed, without secrets
+	Changes  []Difference `json:"changes"` // what the replacement changed, without secrets
 }
 
-// Side is from where a technician reached the box: "" is the box itself, or unknown.
+// Side is the side from which somebody reached the box: "" is the box itself, or unknown.
 type Side string
 
 // The sides.
 const (
 	SideHotspot Side = "hotspot"
-	SideWired   Side = "wired" // a network of the connections
+	SideWired   Side = "wired" // the network of an uplink
 )
 
-// Files of a version: its text, and what is known of it. The name before the dot is its number.
+// Suffixes of a version's two files: its text, and its metadata. The name before the dot is the version's number.
 const (
 	textSuffix = ".toml"
 	metaSuffix = ".json"
 )
 
-// Add stores the text of a version, and removes the oldest one beyond the limit. The text is written first: what a power cut
-// leaves without its other half is ignored. The same text as the last version's replaces that one: what should have replaced
-// it never came.
+// Add stores a version, and removes the oldest ones beyond maxVersions. The text is written before the metadata, so that a version that
+// a power cut leaves incomplete is ignored. If the last version has the same text, it is replaced: then the change that should have
+// replaced it was never made.
 func (h History) Add(v Version, text []byte) error {
 	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (h History) Add(v Version, text []byte) error {
 	return err
 }
 
-// Versions returns the versions, the last one first.
+// Versions returns the versions, newest first.
 func (h History) Versions() (all []Version, err error) {
 	numbers, err := h.numbers()
 	for _, n := range numbers {
@@ -113,7 +113,7 @@ func (h History) Text(r Revision) ([]byte, error) {
 	return nil, fmt.Errorf("version %.8s: %w", r, fs.ErrNotExist)
 }
 
-// Rewrite changes the text of all versions. One that cannot be changed is removed.
+// Rewrite changes the text of all versions. A version that cannot be changed is removed.
 func (h History) Rewrite(change func([]byte) ([]byte, error)) error {
 	numbers, err := h.numbers()
 	for _, n := range numbers {
@@ -138,7 +138,7 @@ func (h History) rewrite(n int, change func([]byte) ([]byte, error)) error {
 	case bytes.Equal(changed, text) && v.Revision == RevisionOf(text):
 		return nil
 	}
-	// The text is first: what it no longer says must not come back after a power cut.
+	// The text is written first, so that what was removed from it cannot come back after a power cut.
 	v.Revision = RevisionOf(changed)
 	meta, err := json.Marshal(v)
 	if err != nil {
@@ -153,7 +153,7 @@ func (h History) write(n int, suffix string, text []byte) error {
 	if err == nil {
 		err = renameio.WriteFile(h.path(n, suffix), text, 0o600, renameio.WithTempDir(h.Dir))
 	}
-	if err == nil { // a version before is on the disk before the change is made; a password that is taken back does not come back
+	if err == nil { // the version must be on the disk before the change is made, and a removed password must not come back
 		err = syncFolder(h.Dir)
 	}
 	return err
@@ -171,7 +171,7 @@ func (h History) path(n int, suffix string) string {
 	return filepath.Join(h.Dir, fmt.Sprintf("%06d%s", n, suffix))
 }
 
-// numbers returns the numbers of the versions, the last one first.
+// numbers returns the numbers of the versions, newest first.
 func (h History) numbers() (numbers []int, err error) {
 	entries, err := os.ReadDir(h.Dir)
 	if errors.Is(err, fs.ErrNotExist) {

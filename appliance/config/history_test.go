@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestHistory: the last ten versions are kept, each readable by root only, and half a version is ignored.
+// TestHistory: the last ten versions are kept, each readable only by root, and an incomplete version is ignored.
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	h := History{filepath.Join(t.TempDir(), "versions")}
@@ -69,7 +69,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// TestHistoryOfACutChange: a version that is kept again, since what should have replaced it never came, is there once.
+// TestHistoryOfACutChange: a version that is added twice, because the change that should have replaced it was never made, is kept only
+// once.
 func TestHistoryOfACutChange(t *testing.T) {
 	t.Parallel()
 	h := History{filepath.Join(t.TempDir(), "versions")}

@@ -9,18 +9,19 @@ import (
 	"unicode/utf8"
 )
 
-// Loan is a phone's connection that somebody lends: what [AddLoan] makes a donation of.
+// Loan is a phone's connection that somebody lends. [AddLoan] adds it as a donation. An empty field keeps an existing donation's value.
 type Loan struct {
-	// Name is the donation's. If it is "", a Wi-Fi loan has its network's name, and must not be another donation's.
+	// Name is the donation's name. If it is "", a Wi-Fi loan gets its network's name, which must not be the name of a donation with
+	// another network.
 	Name      string
-	Interface string // "": the donation's, else a free name of an interface that the box makes on the hotspot's radio
-	WiFi      *WiFi  // nil: a phone on USB
-	Cap       string // as the file has it; "": the donation's
-	Period    string // likewise; a new one's default is the file's
-	Until     Day    // the last day; "": the donation's
+	Interface string // "" for a new Wi-Fi loan: the free name of an interface that the box creates on the hotspot's radio
+	WiFi      *WiFi  // nil for a phone on USB
+	Cap       string // as written in the file; required for a new donation
+	Period    string // as written in the file; "" for a new donation is the file's default
+	Until     Day    // the last day
 }
 
-// Errors of AddLoan. Nothing is changed.
+// Errors of AddLoan. With each of them nothing is changed.
 var (
 	ErrLent     = errors.New("this network is lent already, with another password")
 	ErrNotWiFi  = errors.New("the donation of this name is no Wi-Fi network")
@@ -29,8 +30,8 @@ var (
 	ErrUSBTaken = errors.New("a donation uses phones on USB already")
 )
 
-// ParseLentWiFi returns a lender's network from its name and password, as people type them. An open network is none that a
-// lender can mean: anybody could be it, and anybody could use it.
+// ParseLentWiFi parses the name and the password of a lender's network, as people type them. It refuses open networks, since anybody
+// could imitate or use one.
 func ParseLentWiFi(name, password string) (WiFi, error) {
 	ssid, err := ParseSSID(name)
 	if err != nil {
@@ -45,9 +46,9 @@ func ParseLentWiFi(name, password string) (WiFi, error) {
 	return WiFi{SSID: ssid, Passphrase: password}, nil
 }
 
-// AddLoan returns the configuration's text with a loan as a donation, and that donation. c is what the text means. A donation of
-// that name is changed; a new one is added. over tells which donations are over: they give up their interface. The error is
-// one of the above, [ErrByHand], or Problems of the text that it would be.
+// AddLoan adds a loan to the text of a configuration as a donation, and returns the new text and that donation. c is the parsed text.
+// An existing donation of that name is changed. over reports whether a donation is over; one that is gives up its interface. The error
+// is one of the above, [ErrByHand], or Problems of the resulting text.
 func AddLoan(c *Config, text []byte, l Loan, over func(Donation) bool) (edited []byte, d Donation, err error) {
 	byNetwork := l.Name == ""
 	if byNetwork && l.WiFi != nil {
@@ -88,7 +89,7 @@ func AddLoan(c *Config, text []byte, l Loan, over func(Donation) bool) (edited [
 			if l.Interface == USB {
 				return nil, d, ErrUSBTaken
 			}
-			break // the text's problem says it
+			break // parsing the resulting text will report it
 		}
 		set(other.Name, "interface", c.freeInterface(l.Interface))
 	}
@@ -114,8 +115,8 @@ func AddLoan(c *Config, text []byte, l Loan, over func(Donation) bool) (edited [
 	return edited, got.Donations[slices.IndexFunc(got.Donations, named)], nil
 }
 
-// freeInterface returns the name of an interface that no donation uses, and that is not taken. The box makes it on the
-// hotspot's radio.
+// freeInterface returns a name that no donation uses and that is not taken, for an interface that the box creates on the hotspot's
+// radio.
 func (c *Config) freeInterface(taken string) string {
 	for n := 0; ; n++ {
 		name := fmt.Sprint("lend", n)
@@ -125,8 +126,9 @@ func (c *Config) freeInterface(taken string) string {
 	}
 }
 
-// FreeName returns the name for a new donation: the wanted one, with a number if a donation has it or one that looks like it. So
-// it is if known tells that there was one: its account would go on. known may be nil.
+// FreeName returns a name for a new donation. It is the wanted one, but with a number if a donation has that name or one that looks like
+// it. It also gets a number if known reports that such a donation existed before, since the new one would continue its account. known may
+// be nil.
 func (c *Config) FreeName(wanted string, known func(name string) bool) string {
 	wanted = strings.Join(strings.Fields(wanted), " ")
 	if all := []rune(wanted); len(all) > maxName {
@@ -148,7 +150,7 @@ func (c *Config) FreeName(wanted string, known func(name string) bool) string {
 	return name
 }
 
-// LentAs returns the donation that joins a network of this name, and is not over; nil for none.
+// LentAs returns the donation that joins a network of this name and is not over, or nil if there is none.
 func (c *Config) LentAs(ssid SSID, over func(Donation) bool) *Donation {
 	for i := range c.Donations {
 		if d := &c.Donations[i]; d.WiFi != nil && d.WiFi.SSID == ssid && !over(*d) {
@@ -158,11 +160,11 @@ func (c *Config) LentAs(ssid SSID, over func(Donation) bool) *Donation {
 	return nil
 }
 
-// maxName is the length of a name, in characters.
+// maxName is the maximum length of a name, in characters.
 const maxName = 80
 
-// ForgetNetwork returns the text without the lender's network of a donation, Wi-Fi or mobile: nothing joins it any more. A text
-// without it is returned as it is. The error is as of [Edit].
+// ForgetNetwork removes the lender's network, Wi-Fi or mobile, of a donation from a text, so that the box no longer joins it. A text
+// without that donation is returned unchanged. The errors are those of [Edit].
 func ForgetNetwork(text []byte, donation string) ([]byte, error) {
 	values, _, err := decode("the configuration", text)
 	if err != nil {
@@ -176,11 +178,11 @@ func ForgetNetwork(text []byte, donation string) ([]byte, error) {
 	})
 }
 
-// errKept says that a text has a secret elsewhere than in the donation that it belongs to.
+// errKept says that a text has a secret in another place than the donation that it belongs to.
 var errKept = errors.New("the text has the password in another place, too")
 
-// Forget returns a text without the lenders' networks of these donations. The error is as of [Edit], or that the text still has
-// one of these secrets.
+// Forget removes the lenders' networks of donations from a text. The errors are those of [Edit], or one that says that the text still
+// contains one of the secrets.
 func Forget(text []byte, donations, secrets []string) ([]byte, error) {
 	for _, name := range donations {
 		var err error

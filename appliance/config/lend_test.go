@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// TestUntil: a last day is a day of the calendar, and is over at the next midnight in the box's zone.
+// TestUntil: a last day is a valid date, and is over at the next midnight in the box's zone.
 func TestUntil(t *testing.T) {
 	t.Parallel()
 	for text, good := range map[string]bool{
@@ -41,7 +41,7 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// neverOver is for configurations whose donations all go on.
+// neverOver is for configurations in which no donation is over.
 func neverOver(Donation) bool { return false }
 
 const lentTo = minimal + `
@@ -62,7 +62,7 @@ func parsed(t *testing.T, text []byte) *Config {
 	return c
 }
 
-// TestAddLoan: a loan becomes a donation, and what is written besides stays as it is.
+// TestAddLoan: a loan becomes a donation, and the rest of the text stays as it is.
 func TestAddLoan(t *testing.T) {
 	t.Parallel()
 	text := []byte(strings.NewReplacer(`radio = "none"`, "radio = \"hostapd\"\nssid = \"Partage\"\ncountry = \"FR\"").Replace(lentTo))
@@ -91,7 +91,7 @@ func TestAddLoan(t *testing.T) {
 	}
 }
 
-// TestAddLoanTakesInterface: a donation that is over gives its interface to the next loan; one that goes on keeps it.
+// TestAddLoanTakesInterface: a donation that is over gives its interface to the next loan, and one that is not over keeps it.
 func TestAddLoanTakesInterface(t *testing.T) {
 	t.Parallel()
 	text := []byte(strings.Replace(minimal, "eth0", USB, 1))
@@ -108,7 +108,7 @@ func TestAddLoanTakesInterface(t *testing.T) {
 	}
 }
 
-// TestFreeName: a new donation has a name that no other has, or looks like.
+// TestFreeName: a new donation gets a name that no other donation has, and that looks like no other name.
 func TestFreeName(t *testing.T) {
 	t.Parallel()
 	c := &Config{Donations: []Donation{{Name: "Élise"}, {Name: "Élise 2"}, {Name: strings.Repeat("a", 80)}}}
@@ -123,7 +123,7 @@ func TestFreeName(t *testing.T) {
 	}
 }
 
-// TestForget: after the end of a loan its password is in no version, and the others are as they were.
+// TestForget: after the end of a loan no version contains its password, and the other versions are unchanged.
 func TestForget(t *testing.T) {
 	t.Parallel()
 	const secret = "trois petits chats"
@@ -131,7 +131,7 @@ func TestForget(t *testing.T) {
 	keep := minimal + "# as it was\n"
 	for _, text := range []string{
 		keep, lentTo, lentTo + "# it was " + secret + "\n",
-		strings.Replace(lentTo, `"Lucie"`, `"Another"`, 1), // of the same phone
+		strings.Replace(lentTo, `"Lucie"`, `"Another"`, 1), // another donation of the same phone
 		"not TOML: " + secret,
 	} {
 		if err := h.Add(Version{Revision: RevisionOf([]byte(text))}, []byte(text)); err != nil {
@@ -172,7 +172,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// FuzzLoan: whatever a phone is called, its loan becomes that donation or is refused.
+// FuzzLoan: whatever a phone's network is called, its loan becomes a donation with that network, or is refused.
 func FuzzLoan(f *testing.F) {
 	f.Add("Chez Lucie", "trois petits chats", "Élise")
 	f.Add(`\xE9\\`, "12345678", "a\"b = [")
@@ -180,7 +180,7 @@ func FuzzLoan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, network, password, lender string) {
 		w, err := ParseLentWiFi(network, password)
 		if err != nil {
-			public := "the network's name: the password: empty" + network + strconv.Quote(network) // and so may be in an error
+			public := "the network's name: the password: empty" + network + strconv.Quote(network) // these may be in an error
 			if len(password) > 7 && strings.Contains(err.Error(), password) && !strings.Contains(public, password) {
 				t.Errorf("the error tells the password: %v", err)
 			}

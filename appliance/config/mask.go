@@ -11,28 +11,28 @@ import (
 	"unicode"
 )
 
-// Masks has the secrets of texts that people see and change. In a masked text each has a placeholder, "********1" and on,
-// which stands for it until it is unmasked. The zero value has none.
+// Masks has the secrets of texts that people see and change. In a masked text, a placeholder such as "********1" stands for each secret
+// until the text is unmasked. The zero value has no secrets.
 type Masks struct {
 	secrets []masking
-	taken   int // placeholders up to this number are in use, or are in a text by themselves
+	taken   int // placeholders up to this number are in use, or appear in a text without standing for a secret
 }
 
 // masking is a secret.
 type masking struct {
 	number  int
-	written string // as the text has it: with quotes, if it has them
-	plain   string // the secret itself, "" if that cannot be read
+	written string // as written in the text: with its quotes, if it has any
+	plain   string // the secret itself; "" if it cannot be parsed
 }
 
-// placeholders matches them, as a value and anywhere.
+// placeholders matches placeholders: as quoted values, and anywhere else.
 var placeholders = regexp.MustCompile(`"\*{8}[0-9]{1,6}"|\*{8}[0-9]{1,6}`)
 
 // inComment matches a secret that was commented out.
 var inComment = regexp.MustCompile(`(?i)(?:pass(?:word|phrase)|\bpin)[ \t]*=[ \t]*("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')`)
 
-// Mask returns the text with a placeholder for each secret, also where a secret is repeated in a comment or another value. The
-// text need not be a valid configuration, nor TOML. The same secret has the same placeholder in all texts of m.
+// Mask replaces each secret in a text by a placeholder, even where a comment or another value repeats it. The text does not need to be
+// a valid configuration, or even TOML. The same secret has the same placeholder in all texts of m.
 func (m *Masks) Mask(text []byte) []byte {
 	for _, found := range placeholders.FindAll(text, -1) {
 		if n, err := strconv.Atoi(strings.Trim(string(found), `"*`)); err == nil {
@@ -58,14 +58,15 @@ func (m *Masks) Mask(text []byte) []byte {
 	return out
 }
 
-// Unmask returns a masked text with the secrets of m. The error is of type Problems if a value is a placeholder of none.
+// Unmask replaces the placeholders in a masked text by the secrets of m. If a value is a placeholder for no secret of m, the error is of
+// type Problems.
 func (m *Masks) Unmask(file string, text []byte) ([]byte, error) {
 	var problems Problems
 	var out []byte
 	at := 0
 	for _, found := range placeholders.FindAllIndex(text, -1) {
 		quoted := text[found[0]] == '"'
-		n, _ := strconv.Atoi(strings.Trim(string(text[found[0]:found[1]]), `"*`)) // it has six digits
+		n, _ := strconv.Atoi(strings.Trim(string(text[found[0]:found[1]]), `"*`)) // it has at most six digits
 		i := slices.IndexFunc(m.secrets, func(s masking) bool { return s.number == n })
 		out = append(out, text[at:found[0]]...)
 		at = found[1]
@@ -90,7 +91,7 @@ func (m *Masks) Unmask(file string, text []byte) ([]byte, error) {
 	return append(out, text[at:]...), nil
 }
 
-// add returns a secret as it is written, a new one if it is not known.
+// add returns the masking of a secret, which is added if it is new. written is the secret as written in the text.
 func (m *Masks) add(written string) masking {
 	if i := slices.IndexFunc(m.secrets, func(s masking) bool { return s.written == written }); i >= 0 {
 		return m.secrets[i]
@@ -98,14 +99,14 @@ func (m *Masks) add(written string) masking {
 	m.taken++
 	plain, _ := ParseValue(written).(string)
 	s := masking{m.taken, written, plain}
-	m.secrets = append(slices.Clip(m.secrets), s) // a copy of m may have the same array
+	m.secrets = append(slices.Clip(m.secrets), s) // a copy of m may share the array
 	return s
 }
 
 func (s masking) placeholder() string { return strings.Repeat("*", 8) + strconv.Itoa(s.number) }
 
-// secretSpans returns where a text has secrets, in its order. In a part that is not TOML, they are all after the equals sign
-// of a line with such a key.
+// secretSpans returns the positions of all secrets in a text, in order. In a part that is not TOML, everything after the equals sign
+// counts as a secret if the line contains the name of a secret key.
 func secretSpans(text []byte) (spans []span) {
 	add := func(s span) {
 		within := func(other span) bool { return other.start <= s.start && s.end <= other.end }

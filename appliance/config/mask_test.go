@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMask: no secret is in a masked text, wherever it is written, and unmasking returns the text.
+// TestMask: a masked text contains no secret, wherever the secret was written, and unmasking returns the original text.
 func TestMask(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -43,7 +43,7 @@ func TestMask(t *testing.T) {
 	}
 }
 
-// TestMaskRandom: whatever the text is, unmasking returns it.
+// TestMaskRandom: masking and unmasking returns the original, whatever the text is.
 func TestMaskRandom(t *testing.T) {
 	t.Parallel()
 	parts := []string{"password", "passphrase", " = ", "=", `"`, "'", "secret-word", "other-word", "\n", "#", "[a]", "{", "}", ",", "wifi", ".", "x", "\\", "********1", `"""`, "\r\n"}
@@ -55,7 +55,7 @@ func TestMaskRandom(t *testing.T) {
 		}
 		text := b.String()
 		if strings.Contains(text, `"********1"`) {
-			continue // refused
+			continue // such a text is refused
 		}
 		var m Masks
 		masked := m.Mask([]byte(text))
@@ -65,7 +65,7 @@ func TestMaskRandom(t *testing.T) {
 	}
 }
 
-// TestTypedValues: the values of a configuration, written as changes, change nothing.
+// TestTypedValues: writing the values of a configuration as changes changes nothing.
 func TestTypedValues(t *testing.T) {
 	t.Parallel()
 	c, err := Parse("example.toml", Example())

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// MaxFile limits the file, in bytes; maxDonations and MaxEssential limit its lists. No box has that many interfaces, and no
+// MaxFile limits the size of the file, in bytes. maxDonations and MaxEssential limit its lists: no box has that many interfaces, and no
 // list of essential services is that long.
 const (
 	MaxFile      = 1 << 20
@@ -24,7 +24,7 @@ const (
 	MaxEssential = 200
 )
 
-// Problems are the problems of one file, in the order of its lines. It is never empty when it is an error.
+// Problems are the problems of one file, in the order of its lines. As an error it is never empty.
 type Problems []Problem
 
 // Error returns one problem per line of text.
@@ -56,8 +56,8 @@ func (p Problem) String() string {
 	return s + p.Msg
 }
 
-// Parse parses a configuration; file is its name in problems. Its error is of type Problems and has all problems, or only the
-// first one if the text is not TOML.
+// Parse parses a configuration. file is its name in problems. The error is of type Problems. It has all problems, or only the first one
+// if the text is not TOML.
 func Parse(file string, text []byte) (*Config, error) {
 	values, r, err := decode(file, text)
 	if err != nil {
@@ -103,7 +103,7 @@ func decode(file string, text []byte) (values map[string]any, r *reader, err err
 	return values, &reader{file: file, lines: t.lines, secrets: secretsIn(values)}, nil
 }
 
-// err returns the problems in the order of their lines, nil if there are none.
+// err returns the problems in the order of their lines, or nil if there are none.
 func (r *reader) err() error {
 	if len(r.problems) == 0 {
 		return nil
@@ -197,7 +197,7 @@ func (r *reader) centre(t *table) Centre {
 	return c
 }
 
-// hours reads opening hours, with the school holidays of the box's zone.
+// hours reads opening hours, with the school holidays of the box's school zone.
 func (r *reader) hours(t *table) *hours.Schedule {
 	s := optional(t, "hours", nil, parseHours)
 	if s.School() && r.schoolZone == "" && !r.zoneFailed {
@@ -206,7 +206,7 @@ func (r *reader) hours(t *table) *hours.Schedule {
 	return s.InZone(r.schoolZone)
 }
 
-// download reads a table whose only key is the URL of what it is about.
+// download reads a table whose only key is url, the URL of a file to download.
 func (r *reader) download(t *table) string {
 	defer t.rejectUnknown()
 	return optional(t, "url", "", parseURL)
@@ -243,7 +243,7 @@ func (r *reader) metrics(t *table, hotspot Hotspot) Metrics {
 	return m
 }
 
-// maxHubs is how many hubs a fleet may have. Three form a cluster that survives the loss of one.
+// maxHubs is how many hubs a fleet may have. A cluster of three already survives the loss of one.
 const maxHubs = 9
 
 func (r *reader) fleet(t *table) Fleet {
@@ -297,7 +297,7 @@ func (r *reader) hotspot(t *table) Hotspot {
 	return h
 }
 
-// slowLane is the default rate after a resident's data of the day is used.
+// slowLane is the default rate, in bit/s, for a resident whose data for the day is used up.
 const slowLane = 64e3
 
 func (r *reader) limits(t *table, h Hotspot) Limits {
@@ -334,7 +334,7 @@ func (r *reader) essential(t *table) Essential {
 	return e
 }
 
-// minZones leaves other zones to query if one operator fails.
+// With minZones, other zones can be queried if one operator fails.
 const (
 	minZones = 3
 	maxZones = 9
@@ -366,7 +366,7 @@ func (r *reader) hardware(t *table) Hardware {
 	}
 }
 
-// donation reads one donation and checks it against those before it and the hotspot.
+// donation reads one donation, and checks it against the donations before it and against the hotspot.
 func (r *reader) donation(t *table, c *Config) Donation {
 	defer t.rejectUnknown()
 	d := Donation{
@@ -444,11 +444,11 @@ func (r *reader) donation(t *table, c *Config) Donation {
 	return d
 }
 
-// sameLooks returns the same for names that look the same: letters may be encoded with their accents or apart from them, and
-// spaces be of other widths.
+// sameLooks returns the same string for names that look the same. Such names may differ in whether accented letters are composed or
+// decomposed, and in the width of spaces.
 func sameLooks(name string) string { return strings.Join(strings.Fields(norm.NFKC.String(name)), " ") }
 
-// wifi reads the network that a donation joins, nil for none.
+// wifi reads the network that a donation joins. It returns nil if there is none.
 func (r *reader) wifi(t *table) *WiFi {
 	defer t.rejectUnknown()
 	if len(t.values) == 0 {
@@ -460,7 +460,7 @@ func (r *reader) wifi(t *table) *WiFi {
 	}
 }
 
-// lastReset returns the highest first day of a period, 0 for periods without one.
+// lastReset returns the highest value of resets for a period, or 0 for periods without a first day.
 func lastReset(period string) int {
 	switch period {
 	case "week":
@@ -471,7 +471,7 @@ func lastReset(period string) int {
 	return 0
 }
 
-// firstRepeated returns the index of the first element that is in the list before, -1 if there is none.
+// firstRepeated returns the index of the first element that repeats an earlier one, or -1 if there is none.
 func firstRepeated(list []string) int {
 	for i := range list {
 		if slices.Contains(list[:i], list[i]) {

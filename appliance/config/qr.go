@@ -9,40 +9,40 @@ import (
 
 const scheme = "WIFI:"
 
-// quotationMarks are those that a text may have brought from where it was copied.
+// quotationMarks are marks that may have been copied together with a text.
 const quotationMarks = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e"
 
-// IsWiFiQR tells whether a text is meant as that of a Wi-Fi QR code: it begins like one, after white space, characters without
-// width (a byte order mark) and quotation marks. It is no name of a network then.
+// IsWiFiQR reports whether a text is meant as the text of a Wi-Fi QR code, and not as the name of a network. It skips white space,
+// zero-width characters such as a byte order mark, and quotation marks, and looks for the scheme.
 func IsWiFiQR(text string) bool {
 	text = strings.TrimLeftFunc(text, besideQR)
 	return len(text) >= len(scheme) && strings.EqualFold(text[:len(scheme)], scheme)
 }
 
-// besideQR tells whether a character is one that may stand around the text of a QR code.
+// besideQR reports whether a character may surround the text of a QR code without being part of it.
 func besideQR(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || strings.ContainsRune(quotationMarks, r)
 }
 
-// QRFault is what is wrong with the text of a QR code. Pages have words for each.
+// QRFault says what is wrong with the text of a QR code. Pages have words for each fault.
 type QRFault string
 
 // The faults.
 const (
 	QRNotWiFi    QRFault = "not-wifi"
 	QRCut        QRFault = "qr-cut"      // it has no name, or no password
-	QRLong       QRFault = "qr-long"     // its name is longer than a network's can be
-	QRWEP        QRFault = "qr-wep"      // the network is insecure
-	QRLogin      QRFault = "qr-login"    // the network asks for a user's name
-	QRBoth       QRFault = "qr-both"     // the network is open, and has a password
-	QRKind       QRFault = "qr-kind"     // the network's security is unknown
-	QRPassphrase QRFault = "qr-password" // no network has such a password
+	QRLong       QRFault = "qr-long"     // its name is longer than an SSID can be
+	QRWEP        QRFault = "qr-wep"      // the network uses WEP, which is insecure
+	QRLogin      QRFault = "qr-login"    // the network asks for a user name (802.1X)
+	QRBoth       QRFault = "qr-both"     // the text says that the network is open, but has a password
+	QRKind       QRFault = "qr-kind"     // the security type is unknown
+	QRPassphrase QRFault = "qr-password" // the password is not valid for Wi-Fi
 )
 
-// QRFaults are all faults.
+// QRFaults has all faults.
 var QRFaults = []QRFault{QRNotWiFi, QRCut, QRLong, QRWEP, QRLogin, QRBoth, QRKind, QRPassphrase}
 
-// qrFaultText is what the command line says of each fault; {} is the error's argument.
+// qrFaultText is the command line's text for each fault. {} stands for the error's argument.
 var qrFaultText = map[QRFault]string{
 	QRNotWiFi: `not the text of a Wi-Fi QR code, which starts with "WIFI:"`,
 	QRCut:     "the {} is missing from the QR code's text; copy all of it, from WIFI: to ;;",
@@ -63,18 +63,18 @@ type QRError struct {
 
 func (e *QRError) Error() string { return strings.Replace(qrFaultText[e.Fault], "{}", e.of, 1) }
 
-// ParseWiFiQR parses the text of the QR code by which a phone shares its Wi-Fi, "WIFI:T:WPA;S:name;P:passphrase;;", as phones
-// write it and the ZXing project describes it ("Barcode Contents", Wi-Fi network config). The error is a
-// *QRError, which does not show the passphrase.
+// ParseWiFiQR parses the text of the QR code with which a phone shares its Wi-Fi, "WIFI:T:WPA;S:name;P:passphrase;;", as phones write it
+// and the ZXing project describes it ("Barcode Contents", Wi-Fi network config). The error is a *QRError, which does not show the
+// passphrase.
 //
-// A name that could be hexadecimal is a plain name: phones write no hexadecimal ones. It is decoded only if it is too long
-// for a name.
+// A name that could be hexadecimal is taken literally, since phones do not write hexadecimal names. It is decoded only if it is too long
+// for an SSID.
 func ParseWiFiQR(text string) (WiFi, error) {
 	if !IsWiFiQR(text) {
 		return WiFi{}, &QRError{Fault: QRNotWiFi}
 	}
 	text = strings.TrimLeftFunc(text, besideQR)[len(scheme):]
-	if end := strings.TrimRightFunc(text, besideQR); strings.HasSuffix(end, ";") { // quotation marks behind the whole
+	if end := strings.TrimRightFunc(text, besideQR); strings.HasSuffix(end, ";") { // drop quotation marks after the whole text
 		text = end
 	}
 	fields := qrFields(text)
@@ -111,12 +111,12 @@ func ParseWiFiQR(text string) (WiFi, error) {
 	return WiFi{SSID: SSID(ssid), Passphrase: passphrase}, nil
 }
 
-// isOpen tells whether a security type is that of a network without a password.
+// isOpen reports whether a security type is that of a network without a password.
 func isOpen(kind string) bool {
 	return kind == "NOPASS" || kind == "NONE" || kind == "OPEN" || kind == "OWE"
 }
 
-// FormatWiFiQR returns the text of the QR code by which phones join a network: what [ParseWiFiQR] reads.
+// FormatWiFiQR returns the text of the QR code with which phones join a network. [ParseWiFiQR] parses it.
 func FormatWiFiQR(w WiFi) string {
 	name := escapeQR.Replace(string(w.SSID))
 	if w.Passphrase == "" {
@@ -128,8 +128,8 @@ func FormatWiFiQR(w WiFi) string {
 // escapeQR escapes a value in the text of a QR code.
 var escapeQR = strings.NewReplacer(`\`, `\\`, `;`, `\;`, `,`, `\,`, `:`, `\:`, `"`, `\"`)
 
-// qrFields parses a sequence of "KEY:value;". The first of duplicate keys counts. In a value a backslash escapes the next
-// character, and quotation marks around the whole are not part of it.
+// qrFields parses a sequence of "KEY:value;". Of duplicate keys the first one with a value counts. In a value a backslash escapes the next
+// character, and quotation marks around the whole value are not part of it.
 func qrFields(text string) map[string]string {
 	fields := make(map[string]string)
 	for {
@@ -138,7 +138,7 @@ func qrFields(text string) map[string]string {
 			return fields
 		}
 		var value []byte
-		end, quoted := 0, false // quoted: the last character is an unescaped quotation mark
+		end, quoted := 0, false // quoted says that the last character is an unescaped quotation mark
 		for ; end < len(rest) && rest[end] != ';'; end++ {
 			quoted = rest[end] == '"'
 			if rest[end] == '\\' && end+1 < len(rest) {

@@ -28,7 +28,7 @@ func TestParseWiFiQR(t *testing.T) {
 		{`WIFI:S:Café;;`, WiFi{SSID: "Café"}},
 		{`WIFI:T:WPA;S:Chez Lucie;P:trois petits chats`, WiFi{"Chez Lucie", "trois petits chats"}},
 
-		// With what was copied around it.
+		// With characters that were copied together with it.
 		{`"WIFI:S:Box;T:WPA;P:12345678;;"`, WiFi{"Box", "12345678"}},
 		{`'"WIFI:S:Box;T:WPA;P:12345678;;"'`, WiFi{"Box", "12345678"}},
 		{"\ufeff« WIFI:S:Box;T:WPA;P:12345678;; »\r\n", WiFi{"Box", "12345678"}},
@@ -112,7 +112,7 @@ func FuzzWiFiQR(f *testing.F) {
 	})
 }
 
-// TestFormatWiFiQR: whatever a network is called and its passphrase is, the text of its QR code is read as both.
+// TestFormatWiFiQR: the text of a network's QR code is parsed to the same name and passphrase, whatever they are.
 func TestFormatWiFiQR(t *testing.T) {
 	t.Parallel()
 	for want, w := range map[string]WiFi{

@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// A backup without a passphrase has the configuration's text with a placeholder for each secret, as Masks writes them.
+// A backup without a passphrase has the configuration's text with placeholders for its secrets, in the form of Masks.
 
-// namedSecret is a secret of a text: a value with its place, and the name of what it opens, which other texts have, too.
+// namedSecret is a secret in a text: the position of its value, and a name for what it opens. The same network has the same name in
+// other texts.
 type namedSecret struct {
 	span
 	name string
 }
 
-// namedSecrets returns the secrets of a text that is valid, in its order.
+// namedSecrets returns the secrets of a valid text, in order.
 func namedSecrets(text []byte) (all []namedSecret) {
 	values, _, err := decode("", text)
 	if err != nil {
@@ -49,7 +50,8 @@ func namedSecrets(text []byte) (all []namedSecret) {
 	return all
 }
 
-// WithoutSecrets returns a valid text with placeholders for its secrets, and the names of these: `hotspot "Les Lilas" password`.
+// WithoutSecrets replaces the secrets in a valid text by placeholders. names has the names of the secrets, such as
+// `hotspot "Les Lilas" password`.
 func WithoutSecrets(text []byte) (plain []byte, names []string) {
 	for _, s := range namedSecrets(text) {
 		if value := string(text[s.start:s.end]); value != `""` && value != `''` {
@@ -60,9 +62,9 @@ func WithoutSecrets(text []byte) (plain []byte, names []string) {
 	return m.Mask(text), names
 }
 
-// WithSecrets returns a text of WithoutSecrets with secrets in place of the placeholders: of the present text where that has one
-// for the same network, else new random ones, so that a network with a password never becomes an open one; a SIM's PIN is left
-// empty then. The names are those of the secrets that are new. The error is of type Problems if the result is not valid.
+// WithSecrets replaces the placeholders in a text of WithoutSecrets by secrets. It takes them from the present text if that has one for
+// the same network. Otherwise it makes new random ones, so that a network with a password never becomes an open one, and leaves a SIM's
+// PIN empty. new has the names of the secrets that present did not have. The error is of type Problems if the result is not valid.
 func WithSecrets(file string, text, present []byte) (whole []byte, new []string, err error) {
 	known := map[string]string{}
 	for _, s := range namedSecrets(present) {
@@ -79,7 +81,7 @@ func WithSecrets(file string, text, present []byte) (whole []byte, new []string,
 		if !ok || value == `""` || value == `''` {
 			value = strconv.Quote(newPassword())
 			if strings.HasSuffix(s.name, " "+pinKey) {
-				value = `""` // a SIM has its own
+				value = `""` // a new PIN would not be the SIM's
 			}
 			new = append(new, s.name)
 		}
@@ -91,8 +93,8 @@ func WithSecrets(file string, text, present []byte) (whole []byte, new []string,
 	return whole, new, err
 }
 
-// newPassword returns a password of 70 random bits that people can type.
+// newPassword returns a password of 70 random bits that is easy to type.
 func newPassword() string {
-	text := strings.ToLower(rand.Text()) // letters, and the digits that no letter looks like
+	text := strings.ToLower(rand.Text()) // letters, and only digits that do not look like letters
 	return text[:5] + "-" + text[5:10] + "-" + text[10:14]
 }

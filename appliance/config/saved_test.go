@@ -29,7 +29,8 @@ period = "month"
 wifi = { ssid = "iPhone", passphrase = "un secret d'Elise" } # passphrase = "l'ancien secret"
 `
 
-// TestSavedSecrets: a text without its secrets has none of them, and gets back those of the same networks; the others are new.
+// TestSavedSecrets: WithoutSecrets removes all secrets of a text. WithSecrets restores those of the same networks, and makes new ones for
+// the others.
 func TestSavedSecrets(t *testing.T) {
 	t.Parallel()
 	plain, names := WithoutSecrets([]byte(savedText))
@@ -79,7 +80,7 @@ func FuzzWithSecrets(f *testing.F) {
 	})
 }
 
-// TestSavedPIN: a SIM's PIN is in no backup without a passphrase, and nobody makes one up.
+// TestSavedPIN: a backup without a passphrase has no SIM's PIN, and restoring it does not invent one.
 func TestSavedPIN(t *testing.T) {
 	t.Parallel()
 	const text = "[box]\nname = \"Lilas\"\n[hotspot]\ninterface = \"eth1\"\nradio = \"none\"\n" +

@@ -8,24 +8,25 @@ import (
 	"unicode"
 )
 
-// secrets are the keys whose values are never shown: no problem contains one.
+// secrets are keys whose values are never shown, not even in a problem.
 var secrets = []string{"password", "passphrase"}
 
-// HasSecret tells whether it has a lender's password or PIN, which only root may read. The hotspot's is known to every resident.
+// HasSecret reports whether the configuration has a lender's Wi-Fi password or PIN, so that others must not read its file. The hotspot's
+// password does not count, since every resident knows it.
 func (c *Config) HasSecret() bool {
 	return slices.ContainsFunc(c.Donations, func(d Donation) bool { return d.PIN != "" || d.WiFi != nil && d.WiFi.Passphrase != "" })
 }
 
-// pinKey is a secret too. It is known as it is written only: many words are close to it.
+// pinKey is the key of another secret. Unlike the others it is recognized only if it is spelt exactly, since many words are similar.
 const pinKey = "pin"
 
-// isSecret tells whether a word is such a key, or close to one.
+// isSecret reports whether a word is the key of a secret, or a misspelling of one.
 func isSecret(word string) bool {
 	word = strings.Trim(word, `"`)
 	return word == pinKey || nearest(word, secrets) != ""
 }
 
-// secretsIn returns the passwords in a value, without those that are too short for any network.
+// secretsIn returns the secrets in a decoded value that have at least 8 characters. Shorter ones cannot be Wi-Fi passwords.
 func secretsIn(value any) (list []string) {
 	for key, inner := range keysOf(value) {
 		if s, ok := inner.(string); ok && len(s) >= 8 && isSecret(key) {
@@ -39,7 +40,7 @@ func secretsIn(value any) (list []string) {
 	return list
 }
 
-// redact removes passwords from a problem's text. A password may be the value of another key by mistake.
+// redact removes secrets from a problem's text. Somebody may have written a password as the value of another key by mistake.
 func (r *reader) redact(what string) string {
 	for _, s := range r.secrets {
 		quote := strconv.Quote(s)
@@ -48,10 +49,10 @@ func (r *reader) redact(what string) string {
 	return what
 }
 
-// quotedText matches what parsers quote of a text.
+// quotedText matches the parts of a parser's error that quote the text.
 var quotedText = regexp.MustCompile(`"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|U\+[0-9A-F]+`)
 
-// redactQuoted removes quotes of a line of text with a secret from a parser's error.
+// redactQuoted removes quoted text from a parser's error, if the line that the error is about names a secret.
 func (t *tree) redactQuoted(line int, what string) string {
 	if !namesSecret(t.lineText(line)) {
 		return what
@@ -59,7 +60,7 @@ func (t *tree) redactQuoted(line int, what string) string {
 	return quotedText.ReplaceAllString(what, "…")
 }
 
-// namesSecret tells whether a line of text names a secret, or nearly.
+// namesSecret reports whether a line of text contains the key of a secret, or a misspelling of one.
 func namesSecret(line string) bool {
 	words := strings.FieldsFunc(line, func(r rune) bool { return !unicode.IsLetter(r) })
 	return slices.ContainsFunc(words, isSecret)

@@ -18,13 +18,13 @@ type reader struct {
 	lines    map[string]int // by path
 	problems Problems
 	basics   bool     // ignore unknown keys
-	secrets  []string // that no problem may quote
+	secrets  []string // secrets that no problem may quote
 
-	schoolZone hours.SchoolZone // of the box
-	zoneFailed bool             // it has a problem of its own
+	schoolZone hours.SchoolZone // the box's
+	zoneFailed bool             // school_zone itself has a problem
 }
 
-// line returns the line of a path, or of the nearest parent that has one, else 1.
+// line returns the line of a path, or of its nearest parent that has one, or 1.
 func (r *reader) line(path string) int {
 	for path != "" {
 		if line, ok := r.lines[path]; ok {
@@ -35,11 +35,11 @@ func (r *reader) line(path string) int {
 	return 1
 }
 
-// table is one table of the file. Each key that is read becomes a known one; rejectUnknown reports the rest.
+// table is one table of the file. Each key that is read becomes known; rejectUnknown reports all others.
 type table struct {
 	r      *reader
-	path   string // for lines: "donation[1]"
-	name   string // for problems: "donation"
+	path   string // path for the line of a problem: "donation[1]"
+	name   string // name in problems: "donation"
 	values map[string]any
 	absent bool // the file has no such table, and that has been reported
 	known  []string
@@ -54,7 +54,7 @@ func (t *table) elementProblem(key string, i int, format string, args ...any) {
 	t.addProblem(key, elementOf(key, i), format, args...)
 }
 
-// addProblem adds a problem of key on the line of path, which is in the table too.
+// addProblem adds a problem of key, on the line of path. Both are relative to the table.
 func (t *table) addProblem(key, path, format string, args ...any) {
 	t.bad = append(t.bad, key)
 	t.r.problems = append(t.r.problems, Problem{
@@ -65,10 +65,10 @@ func (t *table) addProblem(key, path, format string, args ...any) {
 	})
 }
 
-// failed tells whether the key has a problem.
+// failed reports whether the key has a problem.
 func (t *table) failed(key string) bool { return slices.Contains(t.bad, key) }
 
-// has tells whether the file has the key, and makes it a known one.
+// has reports whether the table has the key, and makes the key known.
 func (t *table) has(key string) bool {
 	if !slices.Contains(t.known, key) {
 		t.known = append(t.known, key)
@@ -77,7 +77,8 @@ func (t *table) has(key string) bool {
 	return ok
 }
 
-// table returns a table in this one. A missing or invalid one is as if empty, and its keys are not reported as missing.
+// table returns a table in this one. A missing or invalid table counts as empty; if that has been reported, its keys are not reported as
+// missing, too.
 func (t *table) table(key string, isRequired bool) *table {
 	inner := &table{r: t.r, path: key, name: key}
 	has := t.has(key)
@@ -97,7 +98,7 @@ func (t *table) table(key string, isRequired bool) *table {
 	return inner
 }
 
-// inline returns an inline table in this one. A missing or invalid one is as if empty.
+// inline returns an inline table in this one. A missing or invalid table counts as empty.
 func (t *table) inline(key string) *table {
 	inner := &table{r: t.r, path: joinPath(t.path, key), name: joinPath(t.name, key)}
 	if !t.has(key) {
@@ -111,7 +112,7 @@ func (t *table) inline(key string) *table {
 	return inner
 }
 
-// tables returns the array of tables under key, of which there must be at least one.
+// tables returns the array of tables under key, which must have at least one element.
 func (t *table) tables(key string) []*table {
 	if !t.has(key) {
 		t.problem(key, "missing; write [[%s]] and its keys for at least one connection (passerelle init shows them)", key)
@@ -178,7 +179,7 @@ func optional[V, T any](t *table, key string, fallback T, parse func(V) (T, erro
 	return value
 }
 
-// required is optional without a fallback; what is an example value.
+// required is optional for a key that must exist. what is an example value for the problem.
 func required[V, T any](t *table, key, what string, parse func(V) (T, error)) T {
 	var zero T
 	if !t.has(key) && !t.absent {
@@ -210,7 +211,7 @@ func list[T any](t *table, key string, fallback []T, parse func(string) (T, erro
 	return out
 }
 
-// convert checks the value's type and parses it.
+// convert checks a value's type, and parses it.
 func convert[V, T any](value any, parse func(V) (T, error)) (T, error) {
 	typed, ok := value.(V)
 	if !ok {
@@ -220,7 +221,7 @@ func convert[V, T any](value any, parse func(V) (T, error)) (T, error) {
 			wanted = "true or false"
 		}
 		if written := unquoted(value); written != "" {
-			if text, ok := any(written).(V); ok { // the message for the text, or that it needs quotes
+			if text, ok := any(written).(V); ok { // say what is wrong with the text, or that it needs quotes
 				if _, err := parse(text); err != nil {
 					return zero, fmt.Errorf("expected %s, got %s: %w", wanted, describe(value), err)
 				}
@@ -270,7 +271,7 @@ func joinPath(table, key string) string {
 	return table + "." + key
 }
 
-// nearest returns the known key that differs from key in the fewest letters, "" if all differ in more than a third.
+// nearest returns the known key with the smallest edit distance to key. It returns "" if all differ in more than a third of key's length.
 func nearest(key string, known []string) string {
 	best, bestDistance := "", max(1, len(key)/3)+1
 	for _, k := range known {

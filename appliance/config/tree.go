@@ -12,18 +12,18 @@ import (
 // tree has the positions of everything in a TOML text.
 type tree struct {
 	text     []byte
-	lines    map[string]int // the first line of each key, table and element, by its path
+	lines    map[string]int // the first line of each key, table and element, by path
 	places   []place        // in the order of the text
-	comments []span         // likewise
-	tooDeep  int            // the line where maxDepth was exceeded, 0 for none
-	failedAt int            // end of the line where the parser failed; -1: it did not
-	problem  Problem        // of that failure
+	comments []span         // in the order of the text
+	tooDeep  int            // the line where maxDepth was exceeded; 0 for none
+	failedAt int            // end of the line where the parser failed; -1 if it did not
+	problem  Problem        // the parser's failure
 
 	pos       int // current position
-	countedTo int // lineAt has counted lines up to here
+	countedTo int // lineAt has counted lines up to this offset
 	line      int
 	elements  map[string]int // how many tables each array of tables has so far
-	depth     int            // of the value being read
+	depth     int            // depth of the value that is being read
 }
 
 // span is a part of the text.
@@ -34,25 +34,27 @@ type place struct {
 	span
 	path   string // as pathOf and elementOf return it: "box.name", "donation[1].dns[0]"
 	value  int    // start of the value; 0 for a header
-	parent int    // index of the place whose value contains it, -1 for none
+	parent int    // index of the place whose value contains it; -1 for none
 	table  string // path of the table of the nearest header above
 }
 
-// maxDepth limits the parts of a key, and nested values. The memory of package toml grows with the square of the depth.
+// maxDepth limits the number of parts of a key, and the nesting of values. Package toml needs memory that grows with the square of the
+// depth.
 const maxDepth = 16
 
-// maxOpen limits the brackets and dots in the part that the parser cannot read, for the same reason: its depth is unknown.
+// maxOpen limits the brackets and dots in the part that the parser cannot read. Its reason is the same, since the depth of that part is
+// unknown.
 const maxOpen = 1000
 
-// maxPath limits paths, in bytes: anything deeper has its parent's path. Our keys are much shorter, and many keys in a table
-// with a huge name would multiply its size.
+// maxPath limits paths, in bytes: anything deeper gets its parent's path. Our keys are much shorter. Without this limit, many keys in a
+// table with a huge name would multiply the size of that name.
 const maxPath = 500
 
 // byteOrderMark is written by some editors at the start of a text.
 const byteOrderMark = "\ufeff"
 
-// parseTree parses the text up to the first syntax error, and not deeper than maxDepth. It does not check for duplicate keys
-// and tables: package toml does.
+// parseTree parses the text up to the first syntax error, and not deeper than maxDepth. It does not check for duplicate keys and tables,
+// since package toml does.
 func parseTree(text []byte) *tree {
 	t := &tree{text: text, lines: map[string]int{}, failedAt: -1, line: 1, elements: map[string]int{}}
 	if bytes.HasPrefix(text, []byte(byteOrderMark)) {
@@ -89,7 +91,7 @@ func (t *tree) fail(at int, message string) {
 	t.problem = Problem{Line: t.lineAt(at), Msg: message}
 }
 
-// pathOf returns the path of a key in a table; the table "" is the whole file.
+// pathOf returns the path of a key in a table. The table "" is the root.
 func pathOf(table, key string) string {
 	if len(table) > maxPath {
 		return table
@@ -101,7 +103,7 @@ func pathOf(table, key string) string {
 	return table + "." + key
 }
 
-// elementOf returns the path of an array's element, with an index from 0.
+// elementOf returns the path of an array's element. i counts from 0.
 func elementOf(path string, i int) string {
 	if len(path) > maxPath {
 		return path
@@ -109,7 +111,7 @@ func elementOf(path string, i int) string {
 	return path + "[" + strconv.Itoa(i) + "]"
 }
 
-// checkDepth tells whether depth is allowed.
+// checkDepth reports whether depth is allowed. If not, it records the line.
 func (t *tree) checkDepth(depth int) bool {
 	if depth > maxDepth && t.tooDeep == 0 {
 		t.tooDeep = t.lineAt(t.pos)
@@ -117,14 +119,14 @@ func (t *tree) checkDepth(depth int) bool {
 	return t.tooDeep == 0
 }
 
-// recordLine records the first line of each path.
+// recordLine records the line of a path, unless it has one already.
 func (t *tree) recordLine(path string, at int) {
 	if _, ok := t.lines[path]; !ok {
 		t.lines[path] = t.lineAt(at)
 	}
 }
 
-// lineText returns the text of a line, counted from 1; "" for none.
+// lineText returns the text of a line, or "" if there is no such line. line counts from 1.
 func (t *tree) lineText(line int) string {
 	lines := bytes.SplitN(t.text, []byte("\n"), line+1)
 	if line < 1 || line > len(lines) {
@@ -133,14 +135,14 @@ func (t *tree) lineText(line int) string {
 	return string(lines[line-1])
 }
 
-// lineAt returns the line of an offset, which must not be before that of the last call.
+// lineAt returns the line of an offset. Offsets must not decrease from call to call.
 func (t *tree) lineAt(at int) int {
 	t.line += bytes.Count(t.text[t.countedTo:max(at, t.countedTo)], []byte("\n"))
 	t.countedTo = max(at, t.countedTo)
 	return t.line
 }
 
-// lineStart and lineEnd return the bounds of an offset's line, including its line end.
+// lineStart and lineEnd return the bounds of the line at an offset, including its line ending.
 func (t *tree) lineStart(at int) int { return bytes.LastIndexByte(t.text[:at], '\n') + 1 }
 
 func (t *tree) lineEnd(at int) int {
@@ -150,8 +152,8 @@ func (t *tree) lineEnd(at int) int {
 	return len(t.text)
 }
 
-// skip skips white space, line ends, commas and comments, and records the comments. The parser does not report the positions
-// of arrays, nor the ends of inline tables and headers, but they follow from those that it reports.
+// skip skips white space, line endings, commas and comments, and records the comments. The parser reports neither the positions of arrays
+// nor the ends of inline tables and headers, but they follow from the positions that it reports.
 func (t *tree) skip() {
 	for t.pos < len(t.text) {
 		switch t.text[t.pos] {
@@ -167,7 +169,7 @@ func (t *tree) skip() {
 	}
 }
 
-// header reads a table's header and returns its path. In "[donation.wifi]", donation is the last element of its array.
+// header reads a table's header, and returns the table's path. In "[donation.wifi]", donation means the last element of its array.
 func (t *tree) header(n *unstable.Node) string {
 	start, path, parts := t.pos, "", 0
 	for it := n.Key(); it.Next() && t.checkDepth(parts+1); parts++ {
@@ -189,7 +191,7 @@ func (t *tree) header(n *unstable.Node) string {
 	return path
 }
 
-// keyValue reads "key = value" in the table with the path within.
+// keyValue reads "key = value". within is the path of the table or inline table that contains it.
 func (t *tree) keyValue(n *unstable.Node, within string, parent int, table string) {
 	path, parts := within, 0
 	t.pos = int(n.Raw.Offset)

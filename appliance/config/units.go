@@ -14,13 +14,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// unit is the suffix of a number, and its factor.
+// unit is a unit's suffix and its factor.
 type unit struct {
 	word   string
 	factor uint64
 }
 
-// The largest comes first, so that String finds the shortest form.
+// The largest unit comes first, so that String finds the shortest form.
 var (
 	rateUnits = []unit{{"gbit", 1e9}, {"mbit", 1e6}, {"kbit", 1e3}, {"bit", 1}}
 	sizeUnits = []unit{{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
@@ -56,7 +56,7 @@ func formatQuantity(n uint64, units []unit) string {
 	panic("config: the last unit must be 1")
 }
 
-// parseQuantity parses a decimal number with one of the units directly after it. A fraction is allowed if the result is whole.
+// parseQuantity parses a decimal number that is directly followed by one of the units. A fraction is allowed if the result is whole.
 func parseQuantity(what, s string, units []unit, examples string) (uint64, error) {
 	if s == "0" {
 		return 0, nil
@@ -86,7 +86,7 @@ func parseQuantity(what, s string, units []unit, examples string) (uint64, error
 	return n, nil
 }
 
-// What people write for units and for no limit, without spaces and in small letters.
+// What people write for units and for no limit, without spaces and in lower case.
 var (
 	otherUnits = map[string]string{
 		"o": "B", "octet": "B", "octets": "B", "b": "B", "byte": "B", "bytes": "B",
@@ -103,7 +103,7 @@ var (
 	noLimit   = []string{"illimite", "illimitee", "unlimited", "infini", "aucun", "aucune", "none", "non", "no", "sanslimite", "nolimit", "-"}
 )
 
-// plain returns a text without white space of any width and without accents.
+// plain returns a text without white space, zero-width characters and accents.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || unicode.Is(unicode.Mn, r) || unicode.Is(unicode.Cf, r) {
@@ -113,7 +113,7 @@ func plain(s string) string {
 	}, norm.NFKD.String(s))
 }
 
-// asWritten returns what to write for an amount that is written otherwise, "" if that is not certain.
+// asWritten returns the correct form of an amount that people write in another way. It returns "" if the meaning is not certain.
 func asWritten(s string, units []unit) string {
 	text := plain(s)
 	if slices.Contains(noLimit, strings.ToLower(text)) {
@@ -149,14 +149,14 @@ func asWritten(s string, units []unit) string {
 	return number + unit
 }
 
-// These errors complete a sentence that starts with the number.
+// These errors complete a sentence that begins with the number.
 var (
 	errTooLarge = errors.New("is too large")
 	errNotWhole = errors.New("is not a whole number of the smallest unit")
 	errNoNumber = errors.New("is not a number")
 )
 
-// parseDecimal returns whole.fraction times factor, a power of ten.
+// parseDecimal returns whole.fraction times factor, which is a power of ten.
 func parseDecimal(whole, fraction string, factor uint64) (uint64, error) {
 	n, err := strconv.ParseUint(whole, 10, 64)
 	if errors.Is(err, strconv.ErrRange) {
@@ -185,7 +185,7 @@ func parseDecimal(whole, fraction string, factor uint64) (uint64, error) {
 	return total, nil
 }
 
-// parseDuration parses a duration of whole seconds within bounds.
+// parseDuration returns a parser for durations of whole seconds within bounds.
 func parseDuration(least, most time.Duration) func(string) (time.Duration, error) {
 	return func(s string) (time.Duration, error) {
 		d, err := time.ParseDuration(s)
@@ -203,7 +203,7 @@ func parseDuration(least, most time.Duration) func(string) (time.Duration, error
 	}
 }
 
-// French and English units of durations, the longest words first.
+// French and English units of durations. Longer words come first.
 var (
 	durationUnits = strings.NewReplacer(
 		"heures", "h", "heure", "h", "hours", "h", "hour", "h", "hrs", "h", "hr", "h", "minutes", "m", "minute", "m", "mins", "m", "min", "m",
@@ -213,7 +213,7 @@ var (
 	wholeDays = regexp.MustCompile(`^(\d{1,3})(?:jours?|j|days?|d)$`)
 )
 
-// durationAsWritten returns what to write for a duration that is written otherwise, "" if that is not certain.
+// durationAsWritten returns the correct form of a duration that people write in another way. It returns "" if the meaning is not certain.
 func durationAsWritten(s string) string {
 	text := strings.ToLower(plain(s))
 	if m := wholeDays.FindStringSubmatch(text); m != nil {
@@ -228,7 +228,7 @@ func durationAsWritten(s string) string {
 	return formatDuration(d)
 }
 
-// formatDuration formats whole seconds without the zero parts of time.Duration's String: "2h", "1h30m".
+// formatDuration formats a duration of whole seconds like time.Duration's String, but without zero parts: "2h", "1h30m".
 func formatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {

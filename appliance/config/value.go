@@ -22,13 +22,13 @@ import (
 // languages are the languages of the pages.
 var languages = []string{"fr", "en", "ar", "es", "pt", "uk"}
 
-// Bounds of rates and sizes that are not 0. The lowest keep a page usable, the highest catch typing errors.
+// Bounds of rates and sizes other than 0. The minimums keep a page usable, and the maximums catch typing errors.
 const (
 	minRate Rate = 64e3
 	maxRate Rate = 100e9
 
-	minSlowRate Rate = 16e3 // a message
-	maxSlowRate Rate = 1e6  // more is no slow lane: it is data without a limit
+	minSlowRate Rate = 16e3 // enough for a message
+	maxSlowRate Rate = 1e6  // more would be data without a limit, not a slow lane
 
 	minSize Size = 1e6
 	maxSize Size = 1000e12
@@ -41,7 +41,7 @@ func parseName(s string) (string, error) {
 	return parseLine(maxName)(s)
 }
 
-// parseLine accepts one line of visible text of at most so many characters; "" is none.
+// parseLine returns a parser that accepts one line of visible text of at most most characters; "" is none.
 func parseLine(most int) func(string) (string, error) {
 	return func(s string) (string, error) {
 		switch {
@@ -64,7 +64,8 @@ func parsePostcode(s string) (string, error) {
 	return s, nil
 }
 
-// parsePhone accepts a number as people write and dial it; "" is none. Two digits are 15, 17 and 18; E.164 allows 15.
+// parsePhone accepts a phone number as people write and dial it; "" is none. The emergency numbers 15, 17 and 18 have two digits, and
+// E.164 allows 15.
 func parsePhone(s string) (string, error) {
 	digits := strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -81,7 +82,7 @@ func parsePhone(s string) (string, error) {
 
 func parseDeskService(s string) (string, error) { return parseChoice(s, DeskServices...) }
 
-// parsePoint parses the result of Point.String; "" is nil.
+// parsePoint parses what Point.String returns; "" is nil.
 func parsePoint(s string) (*Point, error) {
 	if s == "" {
 		return nil, nil
@@ -125,7 +126,8 @@ func parseURL(s string) (string, error) {
 	return s, nil
 }
 
-// parseMirror accepts the https URL of a folder; "" is none. What is signed may cross in the clear, but who asks for it may not.
+// parseMirror accepts the https URL of a folder; "" is none. Releases are signed, so they could be sent in the clear, but nobody on the
+// way should see who asks for them.
 func parseMirror(s string) (string, error) {
 	s, err := parseURL(s)
 	if err == nil && s != "" && !strings.HasPrefix(s, "https://") {
@@ -146,8 +148,8 @@ func parseLanguage(s string) (string, error) {
 
 func parseFlag(v bool) (bool, error) { return v, nil }
 
-// parseHostname parses a host name (RFC 1123, section 2.1) of at least two labels: phones resolve single labels elsewhere
-// first, and .local by multicast (RFC 6762).
+// parseHostname accepts a host name (RFC 1123, section 2.1) of at least two labels, except below .local: phones try other ways to resolve
+// single labels first, and resolve .local by multicast (RFC 6762).
 func parseHostname(s string) (string, error) {
 	if s != strings.ToLower(s) {
 		return "", fmt.Errorf("%q has capital letters; write %q", s, strings.ToLower(s))
@@ -173,7 +175,7 @@ func parseHostname(s string) (string, error) {
 	return s, nil
 }
 
-// parseHub parses where a hub is.
+// parseHub accepts the address of a hub: a host name or an IPv4 address, perhaps with a port.
 func parseHub(s string) (string, error) {
 	host, port, found := strings.Cut(s, ":")
 	if n, err := strconv.ParseUint(port, 10, 16); found && (err != nil || n == 0 || strconv.FormatUint(n, 10) != port) {
@@ -188,16 +190,16 @@ func parseHub(s string) (string, error) {
 	return s, nil
 }
 
-// zones are the default zones. Each answers every label and is not signed, so that no cache knows a fresh name or can prove
-// its absence (RFC 8198). sslip.io answers with the address in the name, to which nothing is sent; GitHub Pages and
-// WordPress.com answer with their own servers. (nip.io has the same operator as sslip.io.)
+// zones are the default zones. Each has an address for every label and is not signed, so no cache has a fresh name or can prove its
+// absence (RFC 8198). sslip.io answers with the address in the name, to which nothing is sent. GitHub Pages and WordPress.com answer with
+// the addresses of their own servers. (nip.io has the same operator as sslip.io.)
 var zones = []Zone{
 	{"9-9-9-9.sslip.io", netip.MustParsePrefix("9.9.9.9/32")},
 	{"github.io", netip.MustParsePrefix("185.199.108.0/22")},
 	{"wordpress.com", netip.MustParsePrefix("192.0.64.0/18")},
 }
 
-// parseZone parses the result of Zone.String. A private address would be filtered as DNS rebinding.
+// parseZone parses what Zone.String returns. Private addresses are refused, since answers with them are filtered as DNS rebinding.
 func parseZone(s string) (Zone, error) {
 	name, network, ok := strings.Cut(s, " ")
 	name, star := strings.CutPrefix(name, "*.")
@@ -229,7 +231,7 @@ func domain(name string) string {
 
 func notHostnameChar(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }
 
-// paris is the default time zone. The embedded zone data has it.
+// paris is the default time zone. It is in the embedded time zone data.
 var paris = func() *time.Location {
 	loc, err := parseTimezone("Europe/Paris")
 	if err != nil {
@@ -239,7 +241,7 @@ var paris = func() *time.Location {
 }()
 
 func parseTimezone(s string) (*time.Location, error) {
-	if s == "" || s == "Local" { // for LoadLocation these are UTC and the system's zone
+	if s == "" || s == "Local" { // LoadLocation takes these for UTC and for the system's zone
 		return nil, fmt.Errorf("%q is not a time zone; write one as Europe/Paris or America/Martinique", s)
 	}
 	loc, err := time.LoadLocation(s)
@@ -249,7 +251,7 @@ func parseTimezone(s string) (*time.Location, error) {
 	return loc, nil
 }
 
-// parsePortalURL parses a URL that fits into a DHCP option (255 bytes) and into dnsmasq's file without escapes.
+// parsePortalURL accepts an https URL that fits into a DHCP option (255 bytes) and needs no escapes in dnsmasq's file; "" is none.
 func parsePortalURL(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -270,7 +272,7 @@ func parsePortalURL(s string) (string, error) {
 	return s, nil
 }
 
-// parseInterface is stricter than the kernel (net/core/dev.c, dev_valid_name): names are written to files of other programs,
+// parseInterface is stricter than the kernel (net/core/dev.c, dev_valid_name), because names are written to the files of other programs,
 // where '+' and '*' are wildcards.
 func parseInterface(s string) (string, error) {
 	const allowed = "letters, digits, '.', '_' and '-'"
@@ -295,7 +297,7 @@ func notInterfaceChar(r rune) bool {
 
 func parseRadio(s string) (string, error) { return parseChoice(s, "hostapd", "none") }
 
-// parseSchoolZone parses the zone of school holidays; "" is none.
+// parseSchoolZone accepts a zone of school holidays; "" is none.
 func parseSchoolZone(s string) (hours.SchoolZone, error) {
 	zone := strings.ToUpper(strings.TrimSpace(s))
 	if zone != "" && !slices.Contains(hours.SchoolZones, zone) {
@@ -322,7 +324,7 @@ func parseChoice(s string, choice ...string) (string, error) {
 	return s, nil
 }
 
-// inEnglish are French words for choices.
+// inEnglish translates French words for choices.
 var inEnglish = map[string]string{
 	"jour": "day", "semaine": "week", "mois": "month", "unefois": "once", "oui": "yes", "non": "no", "aucun": "none", "aucune": "none",
 	"partout": string(Anywhere), "bouton": string(AfterPress),
@@ -348,7 +350,7 @@ func parseSSID(s string) (string, error) {
 	return s, nil
 }
 
-// ParseSSID parses the result of SSID.String: "\xE9" is a byte that is not text, "\\" a backslash.
+// ParseSSID parses what SSID.String returns: "\xE9" is a byte that is not text, and "\\" is a backslash.
 func ParseSSID(s string) (SSID, error) {
 	var b []byte
 	for i := 0; i < len(s); i++ {
@@ -381,7 +383,7 @@ func ParseSSID(s string) (SSID, error) {
 	return SSID(b), nil
 }
 
-// String returns the name as text for ParseSSID, with unprintable characters as bytes. A scanned name may be hostile: the
+// String returns the name as text for ParseSSID, with unprintable characters as escaped bytes. A scanned name may be hostile, but the
 // result is safe on a terminal.
 func (s SSID) String() string {
 	var b strings.Builder
@@ -402,7 +404,7 @@ func (s SSID) String() string {
 	return b.String()
 }
 
-// parseOfferName parses the result of SSID.String; "" is none.
+// parseOfferName parses what SSID.String returns; "" is none.
 func parseOfferName(s string) (SSID, error) {
 	if s == "" {
 		return "", nil
@@ -410,7 +412,7 @@ func parseOfferName(s string) (SSID, error) {
 	return ParseSSID(s)
 }
 
-// The first and the last year of a day: before the first there was no box, and after the last a typing error is likelier.
+// The first and the last year that a day may have. There was no box before the first, and after the last a typing error is more likely.
 const (
 	minYear = 2026
 	maxYear = 2099
@@ -432,7 +434,7 @@ func parseDay(s string) (Day, error) {
 	return Day(s), nil
 }
 
-// parsePassphrase accepts passphrases by IEEE 802.11-2020, J.4.1; "" is none.
+// parsePassphrase accepts a passphrase according to IEEE 802.11-2020, J.4.1; "" is none.
 func parsePassphrase(s string) (string, error) {
 	switch {
 	case s == "":
@@ -444,8 +446,8 @@ func parsePassphrase(s string) (string, error) {
 	return s, nil
 }
 
-// parseLentPassphrase accepts a lender's: a passphrase, or a key of 64 hexadecimal digits (PSK), of which a network with
-// WPA2 can be joined, and none with WPA3 alone.
+// parseLentPassphrase accepts the passphrase of a lender's network, or its key of 64 hexadecimal digits (PSK). With such a key the box
+// can join a network with WPA2, but not one with only WPA3.
 func parseLentPassphrase(s string) (string, error) {
 	if IsKey(s) {
 		return s, nil
@@ -453,13 +455,14 @@ func parseLentPassphrase(s string) (string, error) {
 	return parsePassphrase(s)
 }
 
-// IsKey tells whether a lender's passphrase is the key of 64 hexadecimal digits itself (IEEE 802.11-2020, J.4.1).
+// IsKey reports whether a lender's passphrase is a key of 64 hexadecimal digits (IEEE 802.11-2020, J.4.1).
 func IsKey(s string) bool {
 	_, err := hex.DecodeString(s)
 	return len(s) == 64 && err == nil
 }
 
-// parseAPN accepts the name of a mobile network's access point (3GPP TS 23.003, 9.1): labels as of a host; "" is none.
+// parseAPN accepts an access point name of a mobile network (3GPP TS 23.003, 9.1), whose labels are like those of host names; "" is
+// none.
 func parseAPN(s string) (string, error) {
 	switch {
 	case len(s) > maxAPN:
@@ -472,7 +475,7 @@ func parseAPN(s string) (string, error) {
 
 const maxAPN = 63
 
-// parsePIN accepts the PIN of a SIM: 4 to 8 digits (3GPP TS 31.101, 9.5.1); "" is none.
+// parsePIN accepts a SIM's PIN of 4 to 8 digits (3GPP TS 31.101, 9.5.1); "" is none.
 func parsePIN(s string) (string, error) {
 	if s != "" && (len(s) < 4 || len(s) > 8 || strings.Trim(s, "0123456789") != "") {
 		return "", errors.New("a SIM's PIN has 4 to 8 digits")
@@ -482,8 +485,8 @@ func parsePIN(s string) (string, error) {
 
 func parseBand(s string) (string, error) { return parseChoice(s, "2.4GHz", "5GHz") }
 
-// Channels returns the channel numbers of a band that some country allows (IEEE 802.11-2020, annex E), in order. Channel 14 is
-// not one of them: Japan alone allows it, and only for 802.11b, which the box does not use.
+// Channels returns the channels of a band that some country allows (IEEE 802.11-2020, annex E), in order. Channel 14 is not among them:
+// only Japan allows it, and only for 802.11b, which the box does not use.
 func Channels(band string) (numbers []int) {
 	if band == "2.4GHz" {
 		for n := 1; n <= 13; n++ {
@@ -517,8 +520,8 @@ func parseCountry(s string) (string, error) {
 	return s, nil
 }
 
-// Limits of names in the kernel: of an LED (LED_MAX_NAME_SIZE in linux/uleds.h) and a GPIO chip's label
-// (GPIO_MAX_NAME_SIZE in linux/gpio.h), without the terminating zero. No chip has as many GPIO lines as maxLine.
+// The kernel's limits for the names of LEDs (LED_MAX_NAME_SIZE in linux/uleds.h) and the labels of GPIO chips (GPIO_MAX_NAME_SIZE in
+// linux/gpio.h), without the terminating zero. No chip has as many GPIO lines as maxLine.
 const (
 	maxLED   = 63
 	maxLabel = 31
@@ -574,7 +577,7 @@ func parseButton(s string) (Pin, error) {
 	return p, err
 }
 
-// parseWatchdog accepts the kernel's names of watchdog devices (drivers/watchdog/watchdog_dev.c).
+// parseWatchdog accepts the kernel's names of watchdog devices (drivers/watchdog/watchdog_dev.c), or "none".
 func parseWatchdog(s string) (string, error) {
 	number, ok := strings.CutPrefix(s, "/dev/watchdog")
 	switch {
@@ -591,7 +594,7 @@ var private = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
 }
 
-// parseAllow reads a network, or an address, that may read the metrics.
+// parseAllow accepts a network, or an address, that may read the metrics.
 func parseAllow(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -677,7 +680,7 @@ func parseLimitedSize(s string) (Size, error) {
 	return size, err
 }
 
-// Bounds and default of the fleet's budget. A whole system is some 70 MB, a month's update mostly less than 10.
+// Default and maximum of the fleet's budget. A whole system is about 70 MB, and a monthly update is mostly less than 10 MB.
 const (
 	fleetBudget Size = 100e6
 	maxBudget   Size = 10e9
@@ -691,7 +694,7 @@ func parseBudget(s string) (Size, error) {
 	return size, err
 }
 
-// parseHours parses opening hours; "" is nil, which is always open.
+// parseHours parses opening hours; "" is nil, which a Schedule's methods treat as always open.
 func parseHours(s string) (*hours.Schedule, error) {
 	if strings.TrimSpace(s) == "" {
 		return nil, nil

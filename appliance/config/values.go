@@ -6,13 +6,13 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// Values returns the value of each key that Format writes, by its dotted path, in the types of [Change]. It has no donations.
+// Values returns the value of each key that Format writes outside donations, by dotted path, in the types of [Change].
 func (c *Config) Values() map[string]any { return typed(c.values()) }
 
-// Values returns the value of each key of a donation, as [Config.Values] does; the paths begin with "donation.".
+// Values returns the value of each key of a donation, like [Config.Values]. The paths begin with "donation.".
 func (d *Donation) Values() map[string]any { return typed(d.values()) }
 
-// typed returns values of TOML text, by the names that a [Difference] has.
+// typed parses values of TOML text. The keys of the result are dotted paths, as in a [Difference].
 func typed(texts map[string]string) map[string]any {
 	values := make(map[string]any, len(texts))
 	for key, text := range texts {
@@ -29,7 +29,8 @@ func nameOf(key string) string {
 	return strings.NewReplacer("[", "", "] ", ".").Replace(key)
 }
 
-// ParseValue returns a value of TOML text, such as those of a [Difference], in the types of [Change]; nil for other text.
+// ParseValue parses a value of TOML text, such as those of a [Difference]. The result has one of the types of [Change], or is nil for
+// other text.
 func ParseValue(text string) any {
 	var file struct{ Value any }
 	if _, err := toml.Decode("Value = "+text, &file); err != nil {
@@ -48,7 +49,7 @@ func ParseValue(text string) any {
 			}
 		}
 		return list
-	case map[string]any: // the only one is a lender's Wi-Fi
+	case map[string]any: // the only table is a lender's Wi-Fi
 		var table Table
 		for _, key := range []string{"ssid", "passphrase"} {
 			if s, ok := v[key].(string); ok {
