@@ -93,7 +93,7 @@ var france = []Service{
 	{"service-public.fr", "", ""},               // now service-public.gouv.fr
 	{"pole-emploi.fr", "", ""},                  // now francetravail.fr
 	{"demarches-simplifiees.fr", "", ""},        // now demarche.numerique.gouv.fr
-	{"captcha.liveidentity.com", "", ""},        // f: rendezvouspasseport.ants.gouv.fr asks there whether one is a person
+	{"captcha.liveidentity.com", "", ""},        // f: the captcha of rendezvouspasseport.ants.gouv.fr
 }
 
 // Services returns all services: first those of france in its order, then the technician's own in the order of Names.

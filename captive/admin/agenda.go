@@ -31,7 +31,7 @@ type agendaPage struct {
 	techFrame
 	Up      web.Link
 	Days    []agendaDay
-	More    bool // later ones are left out
+	More    bool // later days are left out
 	Broken  []string
 	Note    bool // the form is shown again
 	Problem *problem
@@ -261,7 +261,7 @@ func (s *Server) eventsChanged(w http.ResponseWriter, r *request, what journal.W
 	r.Lead(w, http.StatusSeeOther, agendaPath)
 }
 
-// eventPage is an event of the staff's, and what can be done with it.
+// eventPage shows one of staff's events, and what can be done with it.
 type eventPage struct {
 	techFrame
 	Up      web.Link

@@ -452,7 +452,7 @@ func (s *Server) stateUse(w http.ResponseWriter, r *request) {
 		return
 	}
 	err = s.Backups.StateUse(r.Context(), form.Get(nameName), bytes)
-	if err != nil && !errors.Is(err, state.ErrUseKnown) && !errors.Is(err, state.ErrNoDonation) { // else the page says what there is now
+	if err != nil && !errors.Is(err, state.ErrUseKnown) && !errors.Is(err, state.ErrNoDonation) { // else the page shows what is true now
 		s.failed(w, r, "state what was used", err)
 		return
 	}

@@ -76,7 +76,7 @@ var deskRoutes = map[string]techHandler{
 	"GET /admin/poster/{file}": (*Server).posterPDF,
 }
 
-// deskTile is a door of the desk's page.
+// deskTile is a link on the desk's page.
 type deskTile struct {
 	web.Door
 	Waits bool // somebody waits for staff to act: the tile comes first

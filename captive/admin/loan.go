@@ -18,7 +18,7 @@ import (
 // Loans lets a lender lend less. None of its methods lends more. They are safe for concurrent use. The error is
 // state.ErrNoDonation for a donation that is not configured.
 type Loans interface {
-	// PauseDonationUntilTomorrow pauses a donation until the next day begins.
+	// PauseDonationUntilTomorrow pauses a donation until the next day's opening, and records who did it.
 	PauseDonationUntilTomorrow(ctx context.Context, name, by string) error
 	// CountAtLeast records how many bytes were used in this period according to the lender's provider.
 	CountAtLeast(ctx context.Context, name string, bytes uint64) error
