@@ -31,7 +31,7 @@ type agendaPage struct {
 	techFrame
 	Up      web.Link
 	Days    []agendaDay
-	More    bool // later days are left out
+	More    bool // later dates are left out
 	Broken  []string
 	Note    bool // the form is shown again
 	Problem *problem

@@ -365,7 +365,8 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestContentDoors: a request without a login, from another site, or for a path that does not exist shows and changes nothing.
+// TestContentDoors: a request without a login, from another site, under another host name, or for a path that is not a page shows and
+// changes nothing.
 func TestContentDoors(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t)

@@ -41,7 +41,7 @@ func (staffFiles) Open(name string) (fs.File, error) {
 	return files.Open(name)
 }
 
-// sub returns a folder of embedded files. It panics if there is no such folder.
+// sub returns a folder of embedded files. It panics if folder is not a valid path.
 func sub(of embed.FS, folder string) fs.FS {
 	f, err := fs.Sub(of, folder)
 	if err != nil {
