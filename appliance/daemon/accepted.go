@@ -14,7 +14,7 @@ import (
 )
 
 // acceptedFolder is the folder of accepted configurations in the state folder: the last one of this release, and the last one
-// of the release before it. After a rollback, that release could not read its successor's.
+// of the release before it, which after a rollback could not read its successor's.
 const (
 	acceptedFolder = "accepted"
 	acceptedLast   = "last.toml"
@@ -27,7 +27,7 @@ func (d *Daemon) acceptedHeader() []byte {
 		"# change that file instead.\n\n", d.release)
 }
 
-// refusal is the error that the box does not use a technician's configuration; it says why, and what it uses instead.
+// refusal is the error of a technician's configuration that the box does not use. It says why, and what the box uses instead.
 type refusal struct {
 	file     string
 	cause    error
@@ -64,9 +64,9 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("the configuration %s is refused: %v%s; %s", r.file, problems[0], more, r.fallback)
 }
 
-// loadConfig chooses the configuration to start with. If the technician's is refused, it is the accepted one. If that is
-// refused too, the box starts in State setup with the name and hotspot of one of them, so that pages can show the problem.
-// The error is that of the technician's, if no configuration was accepted yet.
+// loadConfig chooses the configuration to start with. If the technician's is refused, it chooses the accepted one. If that is
+// refused too, the box starts in State setup with the name and hotspot of one of them, so that pages can show the problem. If
+// no configuration was accepted yet, the error is that of the technician's.
 func (d *Daemon) loadConfig(setup bool) error {
 	conf, err := config.File{Path: d.paths.config}.Load()
 	if err == nil {
@@ -114,8 +114,8 @@ func (d *Daemon) loadConfig(setup bool) error {
 	return err
 }
 
-// accept stores an accepted configuration, unless it is stored already. A slot on trial stores none: its release may have
-// words that the one before does not know, and migrate comes back to it.
+// accept stores an accepted configuration, unless it is stored already. A slot on trial stores none: its configuration may have
+// words that the release before does not know. migrate stores it once the slot is proven.
 func (d *Daemon) accept(c *config.Config) error {
 	if !d.card.proven() {
 		return nil

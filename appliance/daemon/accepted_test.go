@@ -69,8 +69,8 @@ func mustWrite(t *testing.T, path, text string) {
 	}
 }
 
-// TestAccept: an accepted configuration is stored with its passwords, readable by root only, and written once. The last one of
-// another release is kept too.
+// TestAccept: an accepted configuration is stored with its passwords, readable by its owner only, and written once. The last one
+// of another release is kept too.
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	d := testDaemon(t)

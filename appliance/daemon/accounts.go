@@ -21,8 +21,8 @@ const storeRetry = 10 * time.Second
 // ledgerFile is the store's file in the state folder.
 const ledgerFile = "ledger.db"
 
-// accountStore is the store, or a failedStore while the disk fails: then no line with a cap is shared, but everything else
-// works.
+// accountStore is the store, or a failedStore while the disk fails. In that case no line with a cap is shared, but everything
+// else works.
 type accountStore interface {
 	appliance.Store
 	admin.Tokens

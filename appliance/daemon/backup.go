@@ -36,20 +36,20 @@ import (
 	"passerelle/captive/voice/board"
 )
 
-// What a backup has, by the names of its files:
+// What a backup contains, by the names of its files:
 //
 //	config.toml             the configuration's text
-//	ledger.json             of each donation what was used, its days, its pause; with secrets the hash of its lender's link
+//	ledger.json             for each donation: what was used, its days, its pause; with secrets also the hash of its lender's link
 //	places/NAME.list        the lists of places, as imported; places/numbers.toml and places/needs.toml if they are the centre's own
 //	voice/agenda.json       the staff's events; voice/calendars/NAME.ics the imported calendars
-//	voice/board.json        the notices that are shown. Those that wait are seen by staff only.
-//	voice/opinion.json      the counts that are shown, of five presses at least. Smaller ones are seen by nobody.
+//	voice/board.json        the notices that are shown; those that wait are seen by staff only, and left out
+//	voice/opinion.json      the counts that are shown, of at least five presses; smaller ones are seen by nobody, and left out
 //	access/NAME.json        with secrets: the password's hash, and other secrets to sign in with
 //	access/stick.json       with secrets: which USB sticks keep the backups, and the key that seals those
 //	https.pem               with secrets: the certificate and its key
 //
-// Packs are in it by name only. What is not in it: sessions, leases and all else in the run directory; the journal, the versions of
-// the configuration, what was refused, what waits to be imported. None of it is needed to go on.
+// It has only the names of packs. It does not have: sessions, leases and the rest of the run directory; the journal, the versions
+// of the configuration, refused files, and files that wait to be imported. The box can go on without them.
 const (
 	savedConfig  = "config.toml"
 	savedLedger  = "ledger.json"
@@ -58,13 +58,13 @@ const (
 	savedOpinion = "voice/opinion.json"
 )
 
-// savedContent matches the files that are as they are on the disk of the state folder, by their kind.
+// savedContent matches the files of the state folder that a backup has unchanged, by their kind.
 var savedContent = []struct {
 	kind    string
-	folder  string // with all such files
+	folder  string // that has all such files
 	name    *regexp.Regexp
 	secret  bool
-	replace bool // the box's own are replaced; else they stay where there are any
+	replace bool // restoring replaces the box's own file; otherwise the box's own stays, if there is one
 }{
 	{"places", "places", regexp.MustCompile(`^([a-z0-9][a-z0-9-]*)\.list$`), false, true},
 	{"numbers", "places", regexp.MustCompile(`^numbers\.toml$`), false, true},
@@ -78,10 +78,11 @@ var savedContent = []struct {
 	{"certificate", ".", regexp.MustCompile(`^https\.pem$`), true, true},
 }
 
-// notAccess is in the folder of secrets, and is none.
+// notAccess is a file in the folder of secrets that is not a secret.
 const notAccess = "journal.json"
 
-// restoreFolder has the batch that replaces files, the checked backup that waits, and the state before the last one restored.
+// restoreFolder has the batch that replaces files, the checked backup that waits to be restored, and the state before the last
+// restore.
 const (
 	restoreFolder = "restore"
 	undoFile      = "before.backup"
@@ -89,21 +90,21 @@ const (
 	checkedPrefix = "checked-"
 )
 
-// checkedLife is how long a checked backup waits. It has secrets.
+// checkedLife is how long a checked backup is kept. It is short, since the backup has secrets.
 const checkedLife = 30 * time.Minute
 
-// Backups makes and restores backups of a box, which may run or not. Its methods are safe for concurrent use.
+// Backups makes and restores backups of a running or a stopped box. Its methods are safe for concurrent use.
 type Backups struct {
 	paths
 	release string
 	log     *slog.Logger
 	now     func() time.Time
-	trusted func() bool // the clock is
+	trusted func() bool // whether the clock is trusted
 	// ledger opens the ledger, or returns that of the running box.
 	ledger func() (l accountLedger, release func() error, err error)
 
 	mu      sync.Mutex
-	writing sync.Mutex // a backup
+	writing sync.Mutex // held while a backup is written
 	busy    bool       // a backup is being checked
 	checked *checkedBackup
 	last    state.RestoreResult
@@ -181,7 +182,7 @@ func (b *Backups) Name() string {
 // ErrUnconfigured says that there is nothing to back up.
 var ErrUnconfigured = errors.New("there is nothing to back up: no technician has configured this box")
 
-// Write writes a backup. With a passphrase it has all secrets, and is sealed; without one it has none.
+// Write writes a backup. With a passphrase it has all secrets and is sealed; without one it has no secrets.
 func (b *Backups) Write(w io.Writer, passphrase string) error {
 	if passphrase == "" {
 		return b.writeAlone(w, nil)
@@ -192,7 +193,7 @@ func (b *Backups) Write(w io.Writer, passphrase string) error {
 	return b.writeAlone(w, backup.Passphrase(passphrase))
 }
 
-// writeAlone writes a backup while no other one is written: with a seal it has all secrets.
+// writeAlone writes a backup while no other one is written. With a seal it has all secrets.
 func (b *Backups) writeAlone(w io.Writer, seal backup.Seal) error {
 	if !b.writing.TryLock() { // a seal takes 32 MiB
 		return fmt.Errorf("another backup is being made: %w", private.ErrLocked)
@@ -253,8 +254,8 @@ func (b *Backups) write(w io.Writer, l accountLedger, seal backup.Seal, secrets 
 	return backup.Write(w, m, append(files, opened...), seal)
 }
 
-// Keep writes a backup with all secrets for this box alone, in its state folder, in place of the last such one. It returns its
-// path. The error is ErrUnconfigured if there is nothing to keep.
+// Keep writes a backup with all secrets to the box's own state folder. It replaces the one that Keep wrote before, and returns
+// its path. The error is ErrUnconfigured if there is nothing to back up.
 func (b *Backups) Keep() (path string, err error) {
 	l, release, err := b.ledger()
 	if err != nil {
@@ -279,7 +280,7 @@ func (b *Backups) Keep() (path string, err error) {
 	return path, private.SyncFolder(b.restoring(""))
 }
 
-// Forget removes the backups that the box keeps for itself: they have passwords that somebody took back.
+// Forget removes the backups that the box keeps for itself: they contain passwords that their owners have withdrawn.
 func (b *Backups) Forget() error {
 	for _, name := range []string{keptFile, undoFile} {
 		if err := os.Remove(b.restoring(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -292,7 +293,7 @@ func (b *Backups) Forget() error {
 	return nil
 }
 
-// save returns what a backup has of the ledger.
+// save returns the part of the ledger that a backup has.
 func (b *Backups) save() (saved store.Saved, err error) {
 	l, release, err := b.ledger()
 	if err != nil {
@@ -302,7 +303,7 @@ func (b *Backups) save() (saved store.Saved, err error) {
 	return saved, errors.Join(err, release())
 }
 
-// openContent opens the files of the state folder that a backup has. Names of secrets that it leaves out are in the manifest.
+// openContent opens the files of the state folder that a backup has. It lists the secrets that it leaves out in the manifest.
 func (b *Backups) openContent(m *backup.Manifest, secrets bool) (files []backup.File, err error) {
 	names, err := contentIn(b.state)
 	for _, name := range names {
@@ -367,7 +368,7 @@ func contentIn(dir string) (names []string, err error) {
 		for _, e := range entries {
 			name := filepath.ToSlash(filepath.Join(k.folder, e.Name()))
 			if name == savedAccess && !login.Chosen(filepath.Join(dir, accessFolder)) {
-				continue // it has a setup code, which a box makes for itself
+				continue // it has a setup code, which each box makes for itself
 			}
 			if e.Type().IsRegular() && k.name.MatchString(e.Name()) && !(k.kind == "access" && e.Name() == notAccess) && !slices.Contains(names, name) {
 				names = append(names, name)
@@ -399,8 +400,8 @@ func savedKindOf(name string) (k savedKind, ok bool) {
 	return k, false
 }
 
-// Check checks a backup, and returns what restoring it would change. It waits on the box until it is restored or dropped;
-// an earlier one is dropped. Errors are those of backup.Unpack, or why its content cannot be used.
+// Check checks a backup, and returns what restoring it would change. The backup stays on the box until it is restored or
+// dropped; an earlier checked one is dropped. The error is one of backup.Unpack, or says why the content cannot be used.
 func (b *Backups) Check(r io.Reader, passphrase string) (state.Restore, error) {
 	return b.check(r, passphrase, false)
 }
@@ -450,7 +451,7 @@ func (b *Backups) check(r io.Reader, passphrase string, undo bool) (says state.R
 	return c.says, nil
 }
 
-// begin begins to check a backup. The error is private.ErrLocked while another one is checked or restored.
+// begin starts to check a backup. The error is private.ErrLocked while another one is checked or restored.
 func (b *Backups) begin() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -608,7 +609,7 @@ func (b *Backups) compareAccounts(c *checkedBackup, after *config.Config, undo b
 }
 
 // unusableContent returns why files of the unpacked content cannot be used, by name. They were unreadable on the box that was
-// backed up, or are of another release: the rest is restored without them.
+// backed up, or are of another release. The rest is restored without them.
 func unusableContent(dir string, m backup.Manifest) map[string]error {
 	wrong := map[string]error{}
 	lists, problems := directory.Open(Content(dir, "places"))
@@ -652,7 +653,7 @@ func checkCalendar(path string) error {
 	return err
 }
 
-// compareContent finds what becomes of each file.
+// compareContent finds what restoring would do to each file.
 func (b *Backups) compareContent(c *checkedBackup) error {
 	here, err := contentIn(b.state)
 	if err != nil {
@@ -723,10 +724,10 @@ func sameContent(a, b string) (bool, error) {
 	}
 }
 
-// ErrNotChecked says that a backup does not wait any more, or was compared with another configuration.
+// ErrNotChecked says that a checked backup is no longer there, or was compared with another configuration.
 var ErrNotChecked = errors.New("this backup does not wait any more: read it again")
 
-// take takes the checked backup to restore it.
+// take returns the checked backup, to be restored, and marks a restore as running. stated is that of Restore.
 func (b *Backups) take(id string, stated map[string]uint64) (*checkedBackup, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -746,7 +747,7 @@ func (b *Backups) take(id string, stated map[string]uint64) (*checkedBackup, err
 	return c, nil
 }
 
-// finish notes how restoring ended.
+// finish records the result of a restore.
 func (b *Backups) finish(c *checkedBackup, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -757,15 +758,15 @@ func (b *Backups) finish(c *checkedBackup, err error) {
 	b.drop()
 }
 
-// Last returns how the last restoring ended.
+// Last returns the result of the last restore.
 func (b *Backups) Last() state.RestoreResult {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.last
 }
 
-// Restore restores a checked backup on a box that does not run. stated has what lines have carried in the running period, by
-// donation, of those whose use is unknown.
+// Restore restores a checked backup on a box that does not run. stated has the bytes that lines have carried in the current
+// period, by donation, for donations whose use is unknown.
 func (b *Backups) Restore(id string, stated map[string]uint64) error {
 	c, err := b.take(id, stated)
 	if err != nil {
@@ -776,9 +777,9 @@ func (b *Backups) Restore(id string, stated map[string]uint64) error {
 	return err
 }
 
-// apply restores a backup while nothing of the box is in use: all of it, or nothing.
+// apply restores a backup while no file of the box is in use. It is atomic: it restores everything or nothing.
 func (b *Backups) apply(c *checkedBackup, stated map[string]uint64, role config.Role, side config.Side) (err error) {
-	l, release, err := b.openLedger() // nobody else opens it meanwhile
+	l, release, err := b.openLedger() // keeps others from opening it meanwhile
 	if err != nil {
 		return err
 	}
@@ -820,7 +821,7 @@ func (b *Backups) prepare(batch *backup.Batch, c *checkedBackup, l accountLedger
 			return err
 		}
 	}
-	// The box's own downloads ask for what is newer than the file that they have imported, which may be another one now.
+	// The box's own downloads only fetch what is newer than the file that they imported, and that file may now be another one.
 	if text, err := os.ReadFile(filepath.Join(b.state, downloadsFile)); err == nil {
 		if text, err = fetch.ForgetFiles(text); err == nil {
 			err = batch.Write(filepath.Join(b.state, downloadsFile), text)
@@ -835,7 +836,8 @@ func (b *Backups) prepare(batch *backup.Batch, c *checkedBackup, l accountLedger
 	return b.prepareConfig(batch, c, role, side)
 }
 
-// keepUndo adds the state before, with its secrets, for this box alone. A box without a valid configuration has none.
+// keepUndo adds a backup of the state before the restore, with its secrets, for this box only. A box without a valid
+// configuration has none.
 func (b *Backups) keepUndo(batch *backup.Batch, l accountLedger) error {
 	var refused config.Problems
 	if _, err := (config.File{Path: b.paths.config}).Load(); errors.Is(err, fs.ErrNotExist) || errors.As(err, &refused) {
@@ -877,8 +879,8 @@ func (b *Backups) prepareLedger(batch *backup.Batch, c *checkedBackup, stated ma
 	return errors.Join(s.Restore(c.saved, c.says.Undo, stated), s.Close())
 }
 
-// prepareConfig adds the configuration, if it is another one. The version before is kept, and a technician must confirm a change
-// that may cut them off, as with any other change.
+// prepareConfig adds the configuration, if it differs. The version before is kept, and a technician must confirm a change that
+// may cut them off, as with any other change.
 func (b *Backups) prepareConfig(batch *backup.Batch, c *checkedBackup, role config.Role, side config.Side) error {
 	file := config.File{Path: b.paths.config}
 	present, revision, err := file.Read()

@@ -47,7 +47,7 @@ cap = "200GB"
 period = "month"
 `
 
-// home is a box that does not run, in a folder.
+// home is a stopped box in a folder.
 type home struct {
 	*Backups
 	t   testing.TB
@@ -79,7 +79,7 @@ func (h home) write(name, text string) {
 	h.must(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600))
 }
 
-// ledgerDo does something with the ledger.
+// ledgerDo calls f with the open ledger.
 func (h home) ledgerDo(f func(*store.Store) error) {
 	h.t.Helper()
 	s, _, err := store.Open(filepath.Join(h.Backups.state, ledgerFile), nil, time.Now())
@@ -87,7 +87,7 @@ func (h home) ledgerDo(f func(*store.Store) error) {
 	h.must(f(s), s.Close())
 }
 
-// fill gives the box what a backup has, and what it must not have.
+// fill gives the box files that a backup must have, and files that it must not have.
 func (h home) fill() {
 	h.t.Helper()
 	h.must(os.MkdirAll(h.Backups.state, 0o700))
@@ -117,10 +117,10 @@ func (h home) fill() {
 	}
 }
 
-// planted is what a resident's device would leave.
+// planted is the data that a resident's device would leave.
 const planted = "02:de:ad:be:ef:99 10.80.2.113 galaxy-de-fatou www.example"
 
-// unpacked returns all that is in a backup, unpacked, as one text.
+// unpacked returns the whole content of a backup as one text.
 func unpacked(t testing.TB, b []byte, passphrase string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -143,8 +143,8 @@ func unpacked(t testing.TB, b []byte, passphrase string) string {
 	return all
 }
 
-// TestBackupContent: no backup has anything of residents; one without a passphrase has no secret, and names those that it lacks;
-// one with a passphrase has all, and nothing in clear.
+// TestBackupContent: no backup has data of residents. One without a passphrase has no secret, and names those that it leaves out.
+// One with a passphrase has all secrets, and nothing in clear text.
 func TestBackupContent(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, t.TempDir())
@@ -189,7 +189,7 @@ func TestBackupContent(t *testing.T) {
 	}
 }
 
-// files returns what of a box a restore may change, by name.
+// files returns the files of a box that a restore may change, by name.
 func (h home) files() map[string]string {
 	h.t.Helper()
 	all := map[string]string{}
@@ -225,7 +225,7 @@ func (h home) restore(b []byte, phrase string, used map[string]uint64) (says sta
 	return says, err
 }
 
-// TestRestoreOnNewBox: a new box is the old one again, but for what nobody knows.
+// TestRestoreOnNewBox: a new box becomes the old one, except for the use that nobody knows.
 func TestRestoreOnNewBox(t *testing.T) {
 	t.Parallel()
 	old := newHome(t, t.TempDir())
@@ -260,8 +260,8 @@ func TestRestoreOnNewBox(t *testing.T) {
 	}
 }
 
-// TestRestoreAndUndo: restoring on a box that was changed since says what changes, keeps what was counted and what residents said,
-// and can be undone once.
+// TestRestoreAndUndo: a restore on a box that has changed since says what it changes, keeps what was counted and what residents
+// wrote, and can be undone once.
 func TestRestoreAndUndo(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, t.TempDir())
@@ -309,7 +309,7 @@ func TestRestoreAndUndo(t *testing.T) {
 	}
 }
 
-// TestKeep: what a box keeps for itself has all, and replaces the one before.
+// TestKeep: the backup that a box keeps for itself has everything, and replaces the one before.
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, t.TempDir())
@@ -337,8 +337,8 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// TestRestoreHalfDone: a restored backup that a power cut left half done is completed when the box starts, before anything of it is
-// read; one that was only checked is removed.
+// TestRestoreHalfDone: a restore that a power cut interrupted is completed when the box starts, before any of its files are read. A
+// backup that was only checked is removed.
 func TestRestoreHalfDone(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, t.TempDir())
@@ -392,7 +392,7 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
-// TestRestoreUnusable: a file that cannot be read is left out and named; the box's own stays, and the rest is restored.
+// TestRestoreUnusable: a file that cannot be read is left out and named. The box's own stays, and the rest is restored.
 func TestRestoreUnusable(t *testing.T) {
 	t.Parallel()
 	wrong := map[string]string{
@@ -424,7 +424,7 @@ func TestRestoreUnusable(t *testing.T) {
 	}
 }
 
-// TestRestoreFullDisk: on a disk with any amount of room, the box is the old one with an error, or the restored one.
+// TestRestoreFullDisk: whatever room the disk has, the box is either unchanged with an error, or restored.
 func TestRestoreFullDisk(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
@@ -468,7 +468,7 @@ func TestRestoreFullDisk(t *testing.T) {
 	}
 }
 
-// fill fills a disk but for so many pages.
+// fill fills a disk and leaves only room pages free.
 func fill(t testing.TB, path string, room int) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -490,8 +490,8 @@ func fill(t testing.TB, path string, room int) {
 	}
 }
 
-// TestResetKeepsUse: a factory reset keeps what was used, without the people behind it; the next one, of a box that nobody has
-// configured, does not.
+// TestResetKeepsUse: a factory reset keeps what was used, without the people behind it. A second one, of a box that nobody has
+// configured, removes that too.
 func TestResetKeepsUse(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, t.TempDir())

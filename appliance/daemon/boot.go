@@ -12,11 +12,11 @@ import (
 	"passerelle/captive/admin/login"
 )
 
-// DroppedFile has the note of a configuration that was dropped on the card, in a state folder.
+// DroppedFile returns the path, in a state folder, of the note about a configuration that was dropped on the card.
 func DroppedFile(state string) string { return filepath.Join(state, "dropped.json") }
 
-// ReplaceConfig replaces the configuration while no daemon runs, through the same door as a running one: the version before is
-// kept, the file is written under its lock, a change that waits to be confirmed is forgotten, and the journal notes it. A
+// ReplaceConfig replaces the configuration while no daemon runs, with the code that a running one uses: the version before is
+// kept, the file is written under its lock, a change that waits to be confirmed is forgotten, and the journal has an entry. A
 // text that is in place already changes nothing. The error is of type config.Problems if the text is not valid.
 func ReplaceConfig(o Options, text []byte, role config.Role) error {
 	d := Daemon{paths: paths{config: o.Config, state: o.State}}
@@ -35,8 +35,8 @@ func ReplaceConfig(o Options, text []byte, role config.Role) error {
 	return u.save(c, text, revision, role, "")
 }
 
-// SetupCode returns the code with which the first technician chooses a password, and makes one if there is neither. It is ""
-// once there is a password.
+// SetupCode returns the code with which the first technician chooses a password, and makes one if there is no password and no
+// code. It returns "" once there is a password.
 func SetupCode(state string, log *slog.Logger) string {
 	logins, err := login.Open(filepath.Join(state, accessFolder), time.Now)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	"passerelle/captive/records"
 )
 
-// commandsShown is how many of the fleet's last commands the status has.
+// commandsShown is how many of the fleet's last commands the status shows.
 const commandsShown = 10
 
-// commands are what the box's fleet has asked for: the box's own list, on the disk, and what carries them out.
+// commands carries out the commands of the box's fleet, and keeps a list of them on the disk.
 type commands struct {
 	file     records.File[command.List]
 	box      obeyer
@@ -41,12 +41,12 @@ func newCommands(folder string, box obeyer, diagnose func()) *commands {
 	}
 }
 
-// stopped is why a command failed of which nothing more is written.
+// stopped is why a command failed whose result was never written.
 const stopped = "the box stopped before it was carried out"
 
-// take does what a command says, as it came from the fleet, if it still counts. Each is written into the list before it is carried
-// out: what could not be written is not done, so that a command never counts twice. The error is the fleet's if it is
-// control.ErrRefused.
+// take carries out a command of the fleet, given as the text that arrived, if it is still valid. A command is written to the list
+// before it is carried out, and one that cannot be written is not carried out, so that no command is carried out twice. The error
+// is control.ErrRefused if the fleet is at fault.
 func (c *commands) take(ctx context.Context, text []byte) (command.Verdict, error) {
 	if !c.box.Written().Fleet.Member() {
 		return "", control.Refuse(errors.New("the box is in no fleet"))
@@ -64,7 +64,7 @@ func (c *commands) take(ctx context.Context, text []byte) (command.Verdict, erro
 		switch judged = l.Judge(x, clock.Now, clock.Trusted); judged {
 		case command.Seen:
 			return l, nil
-		case command.Done: // not yet
+		case command.Done: // it will be, below
 			e.Verdict, e.Why = command.Failed, stopped
 		default:
 			e.Verdict = judged
@@ -85,7 +85,7 @@ func (c *commands) take(ctx context.Context, text []byte) (command.Verdict, erro
 	return e.Verdict, errors.Join(err, c.update(func(l command.List) (command.List, error) { return l.Add(e, clock.Now) }))
 }
 
-// update changes the list. A file that could not be read was set aside: the list begins again, and the error says so.
+// update changes the list. A file that cannot be read is set aside: the list starts empty, and the error says so.
 func (c *commands) update(f func(command.List) (command.List, error)) error {
 	_, err := c.file.Update(func(l *command.List) (err error) {
 		*l, err = f(*l)
@@ -112,7 +112,7 @@ func (c *commands) last() (e command.Entry, ok bool) {
 // addTo adds the last commands to a status, the newest first.
 func (c *commands) addTo(s *state.Status, zone *time.Location) {
 	l, err := c.file.Read()
-	if err != nil { // the next command sets it aside
+	if err != nil { // the next command sets the file aside
 		return
 	}
 	for _, e := range slices.Backward(l.Entries) {

@@ -15,7 +15,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// obeyingBox notes what it was asked for.
+// obeyingBox records what it was asked for.
 type obeyingBox struct {
 	conf  *config.Config
 	clock state.Clock
@@ -30,7 +30,8 @@ func (b *obeyingBox) Obey(_ context.Context, a command.Action, _ string) (comman
 func (b *obeyingBox) Status() state.Status    { return state.Status{Clock: b.clock} }
 func (b *obeyingBox) Written() *config.Config { return b.conf }
 
-// A command is done once, also after a restart; one that could not be noted is not done; the list is shown.
+// TestCommands: a command is carried out once, also after a restart. One that could not be recorded is not carried out. The status
+// shows the list.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
