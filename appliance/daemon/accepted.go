@@ -115,7 +115,7 @@ func (d *Daemon) loadConfig(setup bool) error {
 }
 
 // accept stores an accepted configuration, unless it is stored already. A slot on trial stores none: its configuration may have
-// words that the release before does not know. migrate stores it once the slot is proven.
+// words that the release before does not know. migrate calls accept again once the slot is proven.
 func (d *Daemon) accept(c *config.Config) error {
 	if !d.card.proven() {
 		return nil

@@ -20,7 +20,7 @@ import (
 	"passerelle/captive/voice/agenda"
 )
 
-// uploadsFolder has the files that wait to be imported, in the state folder: they are as large as what is imported.
+// uploadsFolder is the folder, in the state folder, of the files that wait to be imported. They are as large as what is imported.
 const uploadsFolder = "uploads"
 
 // content returns the shares' content as technicians' pages see it.
@@ -30,8 +30,8 @@ func (d *Daemon) content() admin.Content {
 	return c
 }
 
-// ContentOf returns the content of the shares in a state folder, without downloads. refresh makes a share read its files again,
-// and now is in the box's zone.
+// ContentOf returns the content of the shares in a state folder, without downloads. refresh makes a share reload its files, and
+// now returns the time in the box's zone.
 func ContentOf(state string, refresh func(share string) error, now func() time.Time) admin.Content {
 	reads := func(share string) func() error { return func() error { return refresh(share) } }
 	lists := placesShelf{Content(state, "places"), reads("places"), now}
@@ -45,7 +45,7 @@ func ContentOf(state string, refresh func(share string) error, now func() time.T
 	}
 }
 
-// then returns the error of a change, or that of what follows one that succeeded.
+// then returns err, or if it is nil the error of next.
 func then(err error, next func() error) error {
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func then(err error, next func() error) error {
 	return next()
 }
 
-// shown returns an error as a page shows it: without the folder of the file that somebody has sent.
+// shown returns an error as a page shows it: without the folder of the uploaded file.
 func shown(err error, path string) error {
 	if err == nil {
 		return nil
@@ -95,7 +95,7 @@ func (s placesShelf) Items() (all []admin.Item, problems []error) {
 	return withRemoved(all, problems, func() ([]string, error) { return directory.Removed(s.dir) })
 }
 
-// withRemoved adds what is removed, but can be brought back.
+// withRemoved adds the items that were removed and can be restored.
 func withRemoved(all []admin.Item, problems []error, removed func() ([]string, error)) ([]admin.Item, []error) {
 	names, err := removed()
 	if err != nil {
@@ -187,8 +187,8 @@ type packsShelf struct {
 	now     func() time.Time
 }
 
-// maxPack is the largest zip that can be sent to the pages, in bytes. It is on the disk besides what is in it. A larger pack is
-// imported from a stick, by the command.
+// maxPack is the largest zip that can be uploaded to the pages, in bytes. During the import the disk has both the zip and its
+// content. A larger pack is imported from a stick, by the command.
 const maxPack = 1_000_000_000
 
 func (packsShelf) MaxFile() int64 { return maxPack }
@@ -225,7 +225,7 @@ func (s packsShelf) Check(ctx context.Context, path, name string) (admin.Plan, e
 	return plan, shown(err, path)
 }
 
-// maxLeftOut is how many files that were left out a page names.
+// maxLeftOut is how many of the files that an import left out a page names.
 const maxLeftOut = 20
 
 // packWarnings returns what a page says of the files that an import leaves out.
@@ -252,7 +252,7 @@ func (s packsShelf) Remove(name, edition string) error {
 	return then(lessons.Remove(s.dir, name, edition), s.refresh)
 }
 
-// Undo is for shelves that keep what was replaced. Packs are too large for that.
+// Undo is for shelves that keep the replaced version. Packs are too large for that.
 func (packsShelf) Undo(string, string) error { return fs.ErrNotExist }
 
 // calendarsShelf has the imported calendars.
@@ -375,7 +375,7 @@ func (s rulesShelf) Check(_ context.Context, path, _ string) (admin.Plan, error)
 	return p, nil
 }
 
-// waysOf returns where each combination of answers leads.
+// waysOf returns the result of each combination of answers.
 func waysOf(g *needs.Guide) map[string]string {
 	all := make(map[string]string)
 	for a := range g.All() {
@@ -399,7 +399,7 @@ func (s rulesShelf) Remove(_, edition string) error {
 	return then(needs.Remove(s.dir, edition), s.refresh)
 }
 
-// Undo is for shelves that keep what was replaced.
+// Undo is for shelves that keep the replaced version.
 func (rulesShelf) Undo(string, string) error { return fs.ErrNotExist }
 
 // File returns the text of the rules in use.
@@ -408,7 +408,7 @@ func (s rulesShelf) File() ([]byte, error) {
 	return g.File(), nil
 }
 
-// Ways returns where each combination of answers leads.
+// Ways returns the result of each combination of answers.
 func (s rulesShelf) Ways(language string) (all []admin.Way, err error) {
 	g, err := needs.Load(s.dir, places.NeedsKnown())
 	for a := range g.All() {

@@ -39,7 +39,7 @@ func (c controlled) Reload(ctx context.Context) (config.Result, error) {
 	return r, err
 }
 
-// Apply replaces the configuration, if the file is the box's.
+// Apply replaces the configuration, if file is the path of the box's configuration.
 func (c controlled) Apply(ctx context.Context, file string, text []byte, r config.Revision) (config.Result, error) {
 	theirs, err := os.Stat(file)
 	if ours, ourErr := os.Stat(c.paths.config); err != nil || ourErr != nil || !os.SameFile(theirs, ours) {
@@ -48,7 +48,7 @@ func (c controlled) Apply(ctx context.Context, file string, text []byte, r confi
 	return c.updater.Apply(ctx, text, r, config.RoleCommandLine)
 }
 
-// Refresh makes a share read its content from the disk again.
+// Refresh makes a share reload its content from the disk.
 func (c controlled) Refresh(share string) error {
 	if err := c.portal.Refresh(share); err != nil {
 		return control.Refuse(err)
@@ -56,7 +56,7 @@ func (c controlled) Refresh(share string) error {
 	return nil
 }
 
-// Status returns the box's status with what the loop does not know.
+// Status returns the box's status, with the parts that the loop does not know.
 func (c controlled) Status() state.Status { return c.fullStatus() }
 
 // fullStatus adds the downloads and technicians' access to the box's status.
@@ -100,7 +100,7 @@ func (c controlled) ConfirmTime(ctx context.Context, by string) error {
 	return c.noted(journal.Clock, c.Box.ConfirmTime(ctx, by))
 }
 
-// noted notes what root did, unless it failed.
+// noted adds root's change to the journal, unless it failed.
 func (c controlled) noted(what journal.What, err error) error {
 	if err == nil {
 		c.journal.Note(journal.Entry{What: what, By: config.RoleCommandLine})
@@ -131,7 +131,7 @@ func (c controlled) CloseDesk() error {
 	return c.noted(journal.DeskShut, refuseUnconfigured(c.logins.CloseDesk()))
 }
 
-// refuseUnconfigured makes the error of a box that nobody has set up the caller's mistake.
+// refuseUnconfigured turns the error of a box that nobody has set up into a refusal: it is the caller's mistake.
 func refuseUnconfigured(err error) error {
 	if errors.Is(err, login.ErrNoPassword) {
 		return control.Refuse(err)
@@ -149,7 +149,7 @@ func (c controlled) WithdrawService(ctx context.Context, name string) error {
 	return c.noted(journal.ServiceWithdrawn, c.layers.withdrawService(ctx, c.Box, name))
 }
 
-// TakeLayer has the box use what a level of its fleet says; "" is nothing.
+// TakeLayer makes the box use a fragment of a level of its fleet; an empty text removes that level's fragment.
 func (c controlled) TakeLayer(ctx context.Context, level, name string, text []byte) error {
 	return c.layers.take(ctx, c.Box, layer.Level(level), name, text)
 }

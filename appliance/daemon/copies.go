@@ -11,7 +11,7 @@ import (
 	"passerelle/appliance/private"
 )
 
-// rewriteCopies changes the copies of the configuration that the box keeps: the versions before, and the accepted ones. One
+// rewriteCopies changes the copies of the configuration that the box keeps: the earlier versions and the accepted ones. A copy
 // that cannot be changed is removed.
 func rewriteCopies(history config.History, accepted string, change func([]byte) ([]byte, error)) error {
 	err := history.Rewrite(change)

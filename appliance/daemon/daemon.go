@@ -1,6 +1,6 @@
 // Package daemon wires a running box: it opens kernel, disk, radios, board, pages and sockets, passes them to the loop, and
-// stops all when one ends. It owns the files that a daemon leaves for the next one, restarts within the process, and the
-// factory reset. It does not decide what is shared, and prints nothing but its log. It is the only part of appliance that may
+// stops all of them when one ends. It owns the files that a daemon leaves for the next one, restarts within the process, and the
+// factory reset. It does not decide what is shared, and prints nothing except its log. It is the only part of appliance that may
 // import the pages.
 package daemon
 
@@ -79,10 +79,10 @@ func (p paths) runDir() string { return filepath.Dir(p.socket) }
 type Options struct {
 	Config, State, Socket string    // configuration, state folder, control socket; the socket's folder is in memory
 	Setup                 bool      // a missing configuration is not an error: the box waits for one in State setup
-	Release               string    // of the program
-	Built                 time.Time // its source was committed then; zero if that is not known
+	Release               string    // the program's version
+	Built                 time.Time // when its source was committed; zero if that is not known
 	Root                  string    // file with the root of trust that the system was built with
-	Machine               fs.FS     // with /proc, /sys and /run; nil for this machine's
+	Machine               fs.FS     // a root with /proc, /sys and /run; nil for this machine's
 	Log                   *slog.Logger
 	Book                  *logbook.Book  // of what Log writes
 	Hangups               chan os.Signal // SIGHUP, also one from before the daemon started
@@ -170,8 +170,8 @@ func New(o Options) (*Daemon, error) {
 	d.journal = journal.New(filepath.Join(d.state, accessFolder), time.Now, o.Log)
 	d.pending.undoAtStart(d.file(), o.Log)
 	d.finishForgetting()
-	// One slot per core: the loop yields with each message to the kernel, and is scheduled again after one or two requests
-	// instead of all pending ones.
+	// One slot per core: the loop yields with each message to the kernel. With the slots it is scheduled again after one or two
+	// requests instead of all pending ones.
 	d.slots = web.NewSlots(runtime.GOMAXPROCS(0))
 	if err := d.loadConfig(o.Setup); err != nil {
 		return nil, err
@@ -409,9 +409,9 @@ func (d *Daemon) run(ctx context.Context) (end exitReason, err error) {
 	return end, errors.Join(err, loop.Wait())
 }
 
-// Shares returns the residents' shares, in the order of their doors on the first page. Each has its content in a state folder.
-// The configuration says whether the board of mutual aid is open, has the box's zone, and how phones that lend are called. offers
-// wait for the desk.
+// Shares returns the residents' shares, in the order of their links on the first page. Each has its content in a folder of the
+// state folder. conf returns the configuration: whether the board of mutual aid is open, the box's zone, and the network name of
+// phones that lend. offers are the loans that wait for the desk.
 func Shares(state string, log *slog.Logger, conf func() *config.Config, offers *lend.Room) []web.Share {
 	return []web.Share{
 		tutorials.New(Content(state, "tutorials"), log).Share(),
@@ -438,19 +438,20 @@ func publicServices() (all []state.Service) {
 // Content returns a share's folder in a state folder.
 func Content(state, share string) string { return filepath.Join(state, share) }
 
-// file is the configuration's.
+// file returns the configuration's file.
 func (d *Daemon) file() config.File { return config.File{Path: d.paths.config} }
 
-// versionsFolder has the last versions of the configuration, in the state folder.
+// versionsFolder, in the state folder, has the last versions of the configuration.
 const versionsFolder = "versions"
 
-// countsFolder has sums of what the pages count, in the state folder.
+// countsFolder, in the state folder, has the sums of the pages' counters.
 const countsFolder = "counts"
 
-// pauseFolder has a pause that ends by itself, in the state folder.
+// pauseFolder, in the state folder, has a pause that ends on the next day.
 const pauseFolder = "pause"
 
-// setupDir has the answers of the first start, with a lender's password perhaps, until there is a configuration.
+// setupDir returns the folder of the answers given at the first start, until there is a configuration. They may include a
+// lender's password.
 func (d *Daemon) setupDir() string { return filepath.Join(d.state, "setup") }
 
 // appliedText returns the text of the configuration in use, nil if that is not the file's.
@@ -481,7 +482,7 @@ func (d *Daemon) onAir(ctx context.Context) error {
 	}
 }
 
-// status is the box's, with what its pages count.
+// status returns the box's status, with the counts of its pages.
 func (d *Daemon) status() state.Status {
 	s := d.box.Status()
 	s.Residents.Refused = d.portal.Refused()

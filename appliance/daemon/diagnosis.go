@@ -16,13 +16,13 @@ import (
 	"passerelle/appliance/state"
 )
 
-// diagnoses search for what is wrong when the box's fleet asks, and keep what was found until a hub shows it. There is one at most:
+// diagnoses runs the doctor when the box's fleet asks for it, and keeps the result until a hub shows it. It keeps at most one:
 // the next one replaces it.
 type diagnoses struct {
 	file   string
 	search func(context.Context) (state.Diagnosis, error)
 	status func() state.Status
-	news   func() // there is one that somebody waits for
+	news   func() // called when there is a result that somebody waits for
 	log    *slog.Logger
 	asked  chan struct{}
 
@@ -36,15 +36,15 @@ func newDiagnoses(folder string, search func(context.Context) (state.Diagnosis, 
 	}
 }
 
-// ask asks for a search. It does not wait for it.
+// ask requests a search, and does not wait for it.
 func (d *diagnoses) ask() {
 	select {
 	case d.asked <- struct{}{}:
-	default: // one that has not begun is as good
+	default: // a requested search has not begun yet: it will do
 	}
 }
 
-// run searches when somebody asked, until ctx ends.
+// run carries out the requested searches, until ctx ends.
 func (d *diagnoses) run(ctx context.Context) error {
 	for {
 		select {
@@ -64,7 +64,7 @@ func (d *diagnoses) run(ctx context.Context) error {
 	}
 }
 
-// keep keeps what was found.
+// keep stores the result of a search.
 func (d *diagnoses) keep(found state.Diagnosis) error {
 	var donations []string
 	for _, x := range d.status().Donations {
@@ -82,7 +82,7 @@ func (d *diagnoses) keep(found state.Diagnosis) error {
 	return private.WriteFile(d.file, text, 0o600)
 }
 
-// pending returns what a hub should show; none if there is nothing.
+// pending returns the result that a hub should show, if there is one.
 func (d *diagnoses) pending() []fleet.Report {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -93,14 +93,14 @@ func (d *diagnoses) pending() []fleet.Report {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case err != nil: // a damaged card's
+	case err != nil: // the card is damaged
 		d.log.Warn("what was found for the fleet", "error", errors.Join(err, os.Remove(d.file)))
 		return nil
 	}
 	return []fleet.Report{{Name: protocol.Diagnosis, Body: text}}
 }
 
-// shown removes what a hub shows, unless another one has replaced it.
+// shown removes the result that a hub shows, unless a newer one has replaced it.
 func (d *diagnoses) shown(r fleet.Report) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,9 +14,9 @@ import (
 	"passerelle/appliance/state"
 )
 
-// diskProblems returns what the kernel says of the file system with a folder: that it met errors, which ext4 counts until the
-// file system is checked (Documentation/ABI/testing/sysfs-fs-ext4), or that it can no longer be written, which ext4 does to itself after an error.
-// What cannot be read, and a file system that is no ext4, has no problem.
+// diskProblems returns the problems that the kernel reports for a folder's file system: it met errors, which ext4 counts until the
+// file system is checked (Documentation/ABI/testing/sysfs-fs-ext4), or it is read-only, which ext4 makes it after an error. If
+// these cannot be read, or the file system is not ext4, there is no problem.
 func diskProblems(root fs.FS, folder string) (all []state.Problem) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(folder, &s); err == nil && s.Flags&unix.ST_RDONLY != 0 {

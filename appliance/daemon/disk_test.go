@@ -14,7 +14,7 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// TestDiskErrors: the errors are those of the disk with the state folder.
+// TestDiskErrors: errors are reported only for the disk that has the state folder.
 func TestDiskErrors(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -67,7 +67,7 @@ func TestDiskTurnsReadOnly(t *testing.T) {
 	}
 }
 
-// TestLightOfDisk: a disk that fails shows as a fault, whatever the box still does.
+// TestLightOfDisk: the light shows a failing disk as a fault, whatever the box still does.
 func TestLightOfDisk(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

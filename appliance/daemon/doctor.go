@@ -39,7 +39,7 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// newDoctor returns what finds out what is wrong with the running box.
+// newDoctor returns the doctor of the running box.
 func (d *Daemon) newDoctor(reader *uplink.Reader) *doctor.Doctor {
 	w := examined{d, reader}
 	return doctor.New(doctor.Sources{
@@ -110,13 +110,13 @@ func (examined) Ask(ctx context.Context, s doctor.NameServer, name string) (name
 	return names.AskOwn(ctx, s.At, name)
 }
 
-// testHost and testPath are the page by which Android tests for the internet (NetworkMonitor.java).
+// testHost and testPath are the page that Android requests to test for the internet (NetworkMonitor.java).
 const (
 	testHost = "connectivitycheck.gstatic.com"
 	testPath = "/generate_204"
 )
 
-// Portal requests what a phone does. The box is no resident, so it gets what one without a session gets.
+// Portal makes the requests of a phone that joins. The box is not a resident, so it gets the answers of one without a session.
 func (w examined) Portal(ctx context.Context) (p doctor.Portal, err error) {
 	box := netip.AddrPortFrom(w.config.Hotspot.Address.Addr(), plan.PortPortal)
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -166,7 +166,7 @@ func (w examined) Portal(ctx context.Context) (p doctor.Portal, err error) {
 	return p, nil
 }
 
-// Leases returns how many addresses are leased, of how many.
+// Leases returns how many addresses are leased, and how many there are.
 func (w examined) Leases() (taken, size int, err error) {
 	all, err := w.leases()
 	return len(all), plan.PoolSize(w.box.Config().Hotspot.Address), err
@@ -178,10 +178,10 @@ func (w examined) Offer(ctx context.Context) (dhcp.Offer, error) {
 	return dhcp.Discover(ctx, plan.Hotspot(c), c.Hotspot.Address.Addr())
 }
 
-// testFile is the test that is written, in the state folder.
+// testFile is the file that tests the disk, in the state folder.
 const testFile = "doctor.tmp"
 
-// Disk writes a test in the state folder.
+// Disk tests the disk: it writes a file in the state folder.
 func (w examined) Disk() (d doctor.Disk) {
 	for _, p := range diskProblems(w.root, w.state) {
 		if p.Code == state.DiskReadOnly {
@@ -200,7 +200,7 @@ func (w examined) Disk() (d doctor.Disk) {
 	return d
 }
 
-// writeTest writes some bytes, has the disk confirm them, and removes them again.
+// writeTest writes a small file, syncs it to the disk, and removes it.
 func writeTest(path string) (err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -214,13 +214,13 @@ func writeTest(path string) (err error) {
 	return errors.Join(err, f.Close())
 }
 
-// lightsSeen are the light and button that were opened.
+// lightsSeen are the light and button in use.
 type lightsSeen struct {
 	names    []string
 	problems []error
 }
 
-// seeLights notes which light and button are in use.
+// seeLights records which light and button are in use.
 func (d *Daemon) seeLights(found *hw.Devices) {
 	s := lightsSeen{problems: found.Errors}
 	for _, l := range found.Lights {
@@ -240,8 +240,8 @@ func (w examined) Lights() (names []string, problems []error) {
 	return nil, nil
 }
 
-// keepsName tells which host names may stay in the log that people read: the box's, and public ones that the box asks for by
-// itself.
+// keepsName returns a function that tells which host names may stay in the log that people read: the box's own, and public ones
+// that the box itself resolves.
 func keepsName(c *config.Config) func(name string) bool {
 	keep := []string{c.Box.Hostname, testHost, plan.CanaryName}
 	for _, z := range c.Health.Zones {
@@ -253,10 +253,10 @@ func keepsName(c *config.Config) func(name string) bool {
 	return func(name string) bool { return slices.Contains(keep, name) }
 }
 
-// Search begins a search for what is wrong, unless one is running.
+// Search starts a search for what is wrong, unless one is running.
 func (d *Daemon) Search() { d.doctor.Start() }
 
-// Diagnosis returns the running search, else the last one.
+// Diagnosis returns the running search, or else the last one.
 func (d *Daemon) Diagnosis() (state.Diagnosis, bool) { return d.doctor.Diagnosis() }
 
 // RecentLog returns the log of the last hour.
@@ -297,7 +297,7 @@ func (d *Daemon) versions(ctx context.Context) map[string]string {
 	return all
 }
 
-// firstLine returns the first line that a program writes, or that it is not there.
+// firstLine returns the first line that a program prints, or a text that says that the program is missing.
 func firstLine(ctx context.Context, program string, words ...string) string {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -309,7 +309,7 @@ func firstLine(ctx context.Context, program string, words ...string) string {
 	return line
 }
 
-// boardFacts returns what is known of the board.
+// boardFacts returns what is known about the board.
 func (d *Daemon) boardFacts() map[string]string {
 	b := d.board()
 	all := map[string]string{

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestWriteTest: the test is written and removed, follows no link, and says what is wrong with a folder that is not there.
+// TestWriteTest: the file is written and removed, links are not followed, and a missing folder is reported.
 func TestWriteTest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

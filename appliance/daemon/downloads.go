@@ -24,9 +24,9 @@ const downloadsFile = "fetch.json"
 // importer imports a downloaded file into a share's folder.
 type importer struct {
 	share string // by its name
-	// accept imports a file into the folder, and returns in words what it imported. from is the server's name.
+	// accept imports a file into the folder, and returns a text that says what it imported. from is the server's name.
 	accept func(ctx context.Context, folder, from string, file io.Reader) (result string, err error)
-	have   func(folder string) bool // what accept imported last is still there
+	have   func(folder string) bool // whether what accept imported last is still there
 }
 
 // importers are the importers of downloaded files, by the section of the configuration that has their address.
@@ -106,7 +106,7 @@ func (d *Daemon) jobs() (all []fetch.Job) {
 	return all
 }
 
-// situation returns what downloads depend on: they use the line in use, while the box shares.
+// situation returns the conditions of downloads: they use the line that residents use, and only while the box shares.
 func situation(s state.Status, c *config.Config) fetch.Situation {
 	out := fetch.Situation{Now: s.Clock.Now, Trusted: s.Clock.Trusted, Why: fmt.Sprintf("nothing is shared now (%s: %s)", s.State, s.Why)}
 	if s.State != state.Sharing {
@@ -120,7 +120,7 @@ func situation(s state.Status, c *config.Config) fetch.Situation {
 	return out
 }
 
-// lineFor returns the line of the donation with that index in the status.
+// lineFor returns the line of the donation d, which has index i in the status.
 func lineFor(d state.Donation, c *config.Config, i int) *fetch.Line {
 	line := &fetch.Line{Donation: d.Name, Interface: d.Ifname, Allowance: fetch.Unlimited, Period: d.PeriodStart}
 	if d.Cap != 0 {

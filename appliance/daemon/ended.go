@@ -14,17 +14,17 @@ import (
 	"passerelle/appliance/state"
 )
 
-// roleEnd is the role of the end of a loan.
+// roleEnd is the role under which the end of a loan changes the configuration.
 const roleEnd config.Role = "the end of a loan"
 
 // forgetEvery is the time between two looks for loans that are over.
 const forgetEvery = time.Minute
 
-// forgetEnded has the box forget the passwords of loans that are over, until ctx ends. A clock that is not trusted ends none.
+// forgetEnded removes the passwords of loans that are over, until ctx ends. While the clock is not trusted, no loan is over.
 func (d *Daemon) forgetEnded(ctx context.Context) error {
 	tick := time.NewTicker(forgetEvery)
 	defer tick.Stop()
-	var done []string // the loans whose passwords are nowhere
+	var done []string // the loans whose passwords are removed everywhere
 	for {
 		var over []string
 		for _, x := range d.box.Status().Donations {
@@ -55,11 +55,12 @@ func (d *Daemon) forgetEnded(ctx context.Context) error {
 	}
 }
 
-// errPending says that a change waits for a technician's confirmation: what it would return to has the passwords, too.
+// errPending says that a change waits for a technician's confirmation: the configuration that an undo would restore has the
+// passwords, too.
 var errPending = errors.New("a change waits to be confirmed")
 
-// forgetNetworks removes the networks of these donations from the configuration, then from its copies. What a power cut leaves half
-// done is done again at the next call.
+// forgetNetworks removes the networks of these donations from the configuration, and then from its copies. If a power cut
+// interrupts it, the next call completes it.
 func (d *configUpdater) forgetNetworks(ctx context.Context, donations []string, accepted string) error {
 	if _, err := d.pending.read(); !errors.Is(err, fs.ErrNotExist) {
 		return errPending

@@ -33,8 +33,8 @@ func secretFiles(t *testing.T, folder, secret string) (files []string) {
 	return files
 }
 
-// TestEndedLoanIsForgotten: the network of a loan that is over is in no file, nor is its password in the log; the donation stays,
-// for its lender's page. What a power cut left is done at the next call.
+// TestEndedLoanIsForgotten: the network of a loan that is over is in no file, and its password is not in the log. The donation
+// stays, for its lender's page. The next call removes what a power cut left.
 func TestEndedLoanIsForgotten(t *testing.T) {
 	t.Parallel()
 	const secret = "trois petits chats"
@@ -85,7 +85,7 @@ func TestEndedLoanIsForgotten(t *testing.T) {
 	}
 }
 
-// TestForgettingWaits: while a change waits to be confirmed nothing is forgotten, since that would confirm it.
+// TestForgettingWaits: while a change waits to be confirmed, nothing is removed, since that would confirm it.
 func TestForgettingWaits(t *testing.T) {
 	t.Parallel()
 	o := newTestUpdater(t)
@@ -101,7 +101,7 @@ func TestForgettingWaits(t *testing.T) {
 	o.check(config.Result{}, "A")
 }
 
-// air is radios that hear networks.
+// air is a set of fake radios, and the networks that they hear.
 type air struct {
 	interfaces []netctl.RadioInterface
 	scanned    []string
@@ -117,7 +117,7 @@ func (a *air) Scan(_ context.Context, i netctl.RadioInterface) ([]netctl.ScanRes
 	return a.heard[i.Name], nil, nil
 }
 
-// TestNearby: no radio listens that residents or a lender's network use; each network is there once, the strongest first.
+// TestNearby: a radio that residents or a lender's network use does not scan. Each network is listed once, the strongest first.
 func TestNearby(t *testing.T) {
 	t.Parallel()
 	a := &air{

@@ -14,7 +14,7 @@ import (
 	"passerelle/captive/tutorials/lessons"
 )
 
-// handoutShelf imports the files of a kind by the code of a technician's upload.
+// handoutShelf imports the files of a kind with the code that imports a technician's upload.
 type handoutShelf struct {
 	admin.Shelf
 	edition func(name string) (string, error)
@@ -37,8 +37,8 @@ func (s handoutShelf) Import(ctx context.Context, path, name, replaces string) e
 	return s.Shelf.Import(ctx, path, admin.Plan{Item: admin.Item{Name: name, Edition: replaces}})
 }
 
-// HandoutsOf returns what the fleet hands out to the box with that state folder. shelves are of the same folder; o says when it is
-// fetched, and who hears of it.
+// HandoutsOf returns the handouts of the fleet for the box with that state folder. shelves are those of the same folder. o says
+// when files may be fetched, and has the log.
 func HandoutsOf(state string, shelves admin.Content, o handouts.Options) *handouts.Handouts {
 	folder := filepath.Join(state, fleetFolder)
 	packs, places := Content(state, "tutorials"), Content(state, "places")
@@ -51,7 +51,7 @@ func HandoutsOf(state string, shelves admin.Content, o handouts.Options) *handou
 	return handouts.New(o)
 }
 
-// newShelves returns what the fleet's files are imported into.
+// newShelves returns the shelves that the fleet's files are imported into.
 func (d *Daemon) newShelves(box memberBox) admin.Content {
 	refresh := func(share string) error { return d.portal.Refresh(share) }
 	return ContentOf(d.state, refresh, func() time.Time { return time.Now().In(box.Config().Box.Timezone) })

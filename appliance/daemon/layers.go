@@ -18,24 +18,24 @@ import (
 	"passerelle/captive/records"
 )
 
-// fleetFolder has what the box's fleet said, in the state folder: a box without a hub goes on with it, also after a restart. It is
-// no part of the configuration, and of no backup.
+// fleetFolder, in the state folder, has what the box's fleet said: a box without a hub goes on with it, also after a restart. It
+// is not part of the configuration or of any backup.
 const fleetFolder = "fleet"
 
-// keptLayer is a fragment as its level signed it. Whoever wrote it here had verified it.
+// keptLayer is a fragment as its level signed it. It was verified before it was stored.
 type keptLayer struct {
 	Level layer.Level `json:"level"`
 	Name  string      `json:"name,omitempty"` // of the region or association
 	Text  string      `json:"text"`
 }
 
-// keptLayers are the layers of the box's fleet, at most one of each level, and what a technician has accepted.
+// keptLayers are the layers of the box's fleet, at most one of each level, and the services that a technician has accepted.
 type keptLayers struct {
 	Layers   []keptLayer `json:"layers"`
 	Accepted []string    `json:"accepted"` // essential services
 }
 
-// layers keeps the layers on the disk, and passes them to the box.
+// layers stores the layers on the disk, and passes them to the box.
 type layers struct {
 	file records.File[keptLayers]
 
@@ -53,8 +53,8 @@ type layerUser interface {
 	Status() state.Status
 }
 
-// load returns the layers on the disk. One that cannot be read has no effect, and the status says so: a release may have words
-// that the one before does not know.
+// load returns the layers on the disk. A layer that cannot be read has no effect, and the status says so: it may have words of a
+// newer release, which this one does not know.
 func (l *layers) load() appliance.Layers {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,7 @@ func (l *layers) parse(kept keptLayers) appliance.Layers {
 	return parsed
 }
 
-// note notes why a level's fragment is not used; nil: it is.
+// note records why a level's fragment is not used; nil if it is used.
 func (l *layers) note(level layer.Level, name string, err error) {
 	by := layer.Whose(level, name)
 	l.unread = slices.DeleteFunc(l.unread, func(u state.Unread) bool { return u.By == by })
@@ -90,8 +90,8 @@ func (l *layers) note(level layer.Level, name string, err error) {
 	}
 }
 
-// take keeps a level's fragment and has the box use it. The empty text is none. A fragment that is refused changes nothing: the
-// one before stays. The error is then the caller's.
+// take stores a level's fragment and makes the box use it. An empty text removes the level's fragment. A refused fragment changes
+// nothing: the one before stays, and the error is the caller's (control.ErrRefused).
 func (l *layers) take(ctx context.Context, box layerUser, level layer.Level, name string, text []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +117,7 @@ func (l *layers) take(ctx context.Context, box layerUser, level layer.Level, nam
 	})
 }
 
-// kept returns what is kept of a level, with its name; no text if nothing is.
+// kept returns the stored fragment of a level, with the level's name; no text if there is none.
 func (l *layers) kept(level layer.Level) (name string, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +133,7 @@ func (l *layers) kept(level layer.Level) (name string, text []byte) {
 	return "", nil
 }
 
-// change changes what is kept, and then what the box uses.
+// change changes the stored layers, and then passes them to the box.
 func (l *layers) change(ctx context.Context, box layerUser, f func(*keptLayers) error) error {
 	kept, err := l.file.Update(f)
 	if err != nil {
@@ -146,7 +146,7 @@ func (l *layers) change(ctx context.Context, box layerUser, f func(*keptLayers) 
 	if s == nil {
 		return nil
 	}
-	// What nobody proposes any more is forgotten: if it is proposed again, somebody must accept it again.
+	// A service that no layer proposes any more is forgotten: if it is proposed again, somebody must accept it again.
 	_, err = l.file.Update(func(kept *keptLayers) error {
 		kept.Accepted = slices.DeleteFunc(kept.Accepted, func(a string) bool { return !proposes(s, a) })
 		return nil
@@ -194,14 +194,14 @@ func (l *layers) addTo(s *state.Status) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.Layers != nil && len(l.unread) > 0 {
-		with := *s.Layers // the box's own is not changed
+		with := *s.Layers // a copy: the box's own must not change
 		with.Unread = slices.Clone(l.unread)
 		s.Layers = &with
 	}
 }
 
-// SignedLayer returns the text of a level's fragment that is signed in a repository, nil if none is. t must be fresh. have is not
-// fetched again.
+// SignedLayer returns the text of a level's fragment that is signed in a repository, nil if there is none. t must have been
+// refreshed. have is the fragment that the box has: if it is the signed one, it is not fetched again.
 func SignedLayer(ctx context.Context, t *trust.Trust, from trust.Source, level layer.Level, name string, have []byte) ([]byte, error) {
 	target, err := t.Find(ctx, from, layer.Path(level, name))
 	if refusal, ok := errors.AsType[*trust.Refusal](err); ok && refusal.Reason == trust.Missing {

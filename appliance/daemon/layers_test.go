@@ -16,7 +16,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// mergingBox is a box that merges layers, and does nothing else.
+// mergingBox is a box that only merges layers.
 type mergingBox struct {
 	t    *testing.T
 	file *config.Config
@@ -46,7 +46,7 @@ func (b *mergingBox) Status() state.Status {
 	return state.Status{Layers: &s}
 }
 
-// sets tells which keys are set.
+// sets checks which keys the layers set.
 func (b *mergingBox) sets(want ...string) {
 	b.t.Helper()
 	var keys []string
@@ -58,7 +58,7 @@ func (b *mergingBox) sets(want ...string) {
 	}
 }
 
-// What the fleet said outlives a restart without it. A fragment that is refused leaves the one before; none ends it.
+// TestLayersKept: the layers survive a restart without the fleet. A refused fragment leaves the one before; an empty one removes it.
 func TestLayersKept(t *testing.T) {
 	t.Parallel()
 	dir, ctx := t.TempDir(), t.Context()
@@ -113,14 +113,14 @@ func TestLayersKept(t *testing.T) {
 		}
 	}
 	b.sets()
-	// What was accepted is not open by itself when it is proposed again.
+	// An accepted service is not open automatically when it is proposed again.
 	if err := take(layer.All, "", "[essential]\nadd = [\"a.fr\"]"); err != nil {
 		t.Fatal(err)
 	}
 	b.sets()
 }
 
-// What cannot be read has no effect, and the status says so: a file that is damaged, and a word that only a newer release knows.
+// TestLayersUnread: a damaged file, or a word that only a newer release knows, has no effect, and the status says so.
 func TestLayersUnread(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]string{

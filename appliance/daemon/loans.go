@@ -19,7 +19,7 @@ import (
 	"passerelle/captive/records"
 )
 
-// loans are the donations as their lenders' pages change them.
+// loans changes donations for their lenders' pages.
 type loans struct {
 	*appliance.Box
 	*Daemon
@@ -42,7 +42,7 @@ func (l loans) LowerCap(ctx context.Context, name string, bytes uint64, from con
 	})
 }
 
-// Close removes a donation from the configuration, and then from all older ones that the box keeps.
+// Close removes a donation from the configuration, and then from all older configurations that the box keeps.
 func (l loans) Close(ctx context.Context, name string, from config.Side) error {
 	if err := l.closing(func(all *[]string) error { *all = append(*all, name); return nil }); err != nil {
 		return err
@@ -68,7 +68,7 @@ func removal(name string) []config.Change {
 // attempts is how often a lender's change is tried while others change the configuration too.
 const attempts = 3
 
-// change changes a donation in the configuration, and in the one that an unconfirmed change may return to.
+// change changes a donation in the configuration, and in the one that the undo of an unconfirmed change would restore.
 func (l loans) change(
 	ctx context.Context, name string, from config.Side, changes func(config.Donation) ([]config.Change, error),
 ) error {
@@ -126,7 +126,7 @@ func (l loans) change(
 	return config.ErrChanged
 }
 
-// rewritePending changes the text that an unconfirmed change returns to.
+// rewritePending changes the text that the undo of an unconfirmed change would restore.
 func (d *configUpdater) rewritePending(change func([]byte) ([]byte, error)) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -141,14 +141,14 @@ func (d *Daemon) closing(f func(*[]string) error) error {
 	return err
 }
 
-// finishForgetting goes on where a power cut ended a forgetting.
+// finishForgetting completes a removal that a power cut interrupted.
 func (d *Daemon) finishForgetting() {
 	if err := d.forget(); err != nil {
 		d.log.Error("copies of a closed loan's Wi-Fi password are still to be removed", "error", err)
 	}
 }
 
-// forget removes the closed donations from all configurations that the box keeps, unless the present one has them again.
+// forget removes the closed donations from all configurations that the box keeps, unless the current one has them again.
 func (d *Daemon) forget() error {
 	path := filepath.Join(d.state, closingFile)
 	names, err := records.File[[]string]{Path: path, Version: 1}.Read()
@@ -165,7 +165,7 @@ func (d *Daemon) forget() error {
 		}
 	}
 	if err != nil {
-		return err // it is not known which are closed
+		return err // the closed donations are not known
 	}
 	without := func(text []byte) ([]byte, error) {
 		for _, name := range names {
@@ -186,7 +186,7 @@ func (d *Daemon) forget() error {
 	return private.SyncFolder(d.state)
 }
 
-// monthSample is what the box counts by month.
+// monthSample returns the counters that the box sums by month.
 func (d *Daemon) monthSample() months.Sample {
 	opened := uint64(0)
 	for _, share := range d.shares {

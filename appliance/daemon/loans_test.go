@@ -24,7 +24,8 @@ func testLoans(t *testing.T) (loans, *testUpdater) {
 	return loans{Daemon: d}, u
 }
 
-// TestLenderLowersTheCap: only downwards, in the file as people wrote it, and in what an unconfirmed change returns to.
+// TestLenderLowersTheCap: a lender can only lower the cap. It changes in the file, whose other text stays as people wrote it, and in
+// the text that the undo of an unconfirmed change would restore.
 func TestLenderLowersTheCap(t *testing.T) {
 	t.Parallel()
 	l, u := testLoans(t)
@@ -73,7 +74,7 @@ func TestLenderLowersTheReserve(t *testing.T) {
 	}
 }
 
-// TestStopForgetsThePassword: after a stop no file of the box has the loan or its password, also if a power cut came in between.
+// TestStopForgetsThePassword: after a stop no file of the box has the loan or its password, even if a power cut came in between.
 func TestStopForgetsThePassword(t *testing.T) {
 	t.Parallel()
 	l, u := testLoans(t)
@@ -125,7 +126,7 @@ func TestStopForgetsThePassword(t *testing.T) {
 		t.Errorf("a second press: %v", err)
 	}
 
-	// A power cut after the configuration was changed: the next start goes on.
+	// A power cut after the configuration was changed: the next start completes the removal.
 	mustWrite(t, filepath.Join(accepted, acceptedLast), string(named("A")))
 	if err := l.closing(func(all *[]string) error { *all = append(*all, "Chez Lucie"); return nil }); err != nil {
 		t.Fatal(err)
@@ -142,7 +143,7 @@ func TestStopForgetsThePassword(t *testing.T) {
 	}
 }
 
-// TestUnstoppedIsKept: a donation that is still configured is not forgotten, whatever a note of an unfinished stop says.
+// TestUnstoppedIsKept: a donation that is still configured is not removed, whatever the note of an unfinished stop says.
 func TestUnstoppedIsKept(t *testing.T) {
 	t.Parallel()
 	l, u := testLoans(t)

@@ -10,8 +10,8 @@ import (
 	"passerelle/appliance/logbook"
 )
 
-// The log has a rate limit (a token bucket) for each kind of record. A record beyond the limit is delayed; of several only the
-// last is written, with the number of those left out. A kind is a level and a message, and for output of children the child.
+// The log has a rate limit (a token bucket) for each kind of record. A record beyond the limit is delayed; of several delayed ones
+// only the last is written, with the number of those left out. A kind is a level and a message, and for output of children the child.
 // Residents can cause about eight kinds (failed requests, handshakes and presses, output of two dnsmasq and hostapd, changes
 // in the kernel): at most 10 kB in one minute, and 2 kB in each that follows. Kinds have separate limits: residents cannot
 // suppress the box's own records, and the last record of each kind is always written.
@@ -37,13 +37,13 @@ func kindOf(r slog.Record) logKind {
 	return k
 }
 
-// Log is the handler of the daemon's log. Close it in the end.
+// Log is the handler of the daemon's log. Close writes the delayed records.
 type Log struct {
 	slog.Handler
 	*logBounds
 }
 
-// NewLog returns a handler that writes text. What it writes is in its Book, too.
+// NewLog returns a handler that writes text. Its Book has the same records.
 func NewLog(out io.Writer, level slog.Level) Log {
 	b := &logBounds{out: out, Book: logbook.New(), kinds: make(map[logKind]*logBudget)}
 	return Log{b.Book.Handler(slog.NewTextHandler(b, &slog.HandlerOptions{Level: level})), b}
@@ -98,7 +98,7 @@ type logBudget struct {
 
 	held    slog.Record // the last delayed record
 	handler slog.Handler
-	dropped int         // delayed records before it
+	dropped int         // delayed records before held, which are left out
 	timer   *time.Timer // writes held; nil if nothing is delayed
 }
 
@@ -107,7 +107,7 @@ func (a *logBudget) refill() {
 	a.bytes, a.at = min(logBurst, a.bytes+now.Sub(a.at).Minutes()*logRate), now
 }
 
-// Write is for the handlers alone.
+// Write is called by the handlers only.
 func (b *logBounds) Write(line []byte) (int, error) {
 	b.written += len(line)
 	return b.out.Write(line)

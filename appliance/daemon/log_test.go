@@ -74,8 +74,8 @@ var (
 	kindText = regexp.MustCompile(`level=\w+ msg=("[^"]*"|\w+)(?: n=\d+)?(?: child=[\w-]+)?`)
 )
 
-// At any rate of records: no minute has more than 10 kB, the box's own records are written at once, the last of each kind is
-// written in the end, and every record is written or counted as left out.
+// TestLogIsBounded: at any rate of records, no minute has more than 10 kB, the box's own records are written at once, the last
+// record of each kind is written in the end, and every record is written or counted as left out.
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestLogIsBounded(t *testing.T) {
 		own, began := 0, time.Now()
 		for next := began; time.Since(began) < 30*time.Minute; {
 			kind := random.IntN(len(floods))
-			if time.Since(began)/(3*time.Minute)%2 == 0 { // in turns one kind floods alone, and is silent
+			if time.Since(began)/(3*time.Minute)%2 == 0 { // half of the time one kind floods alone
 				kind = int(time.Since(began)/(6*time.Minute)) % len(floods)
 			}
 			floods[kind](log, said[kind])
@@ -147,7 +147,7 @@ func TestLogIsBounded(t *testing.T) {
 	})
 }
 
-// A record beyond its kind's burst is written whole, and charged to the budget; Close writes what is delayed.
+// TestLogOfLongLines: a record larger than its kind's burst is written whole and charged to the budget. Close writes delayed records.
 func TestLogOfLongLines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

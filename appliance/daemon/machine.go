@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	linesWait = 3 * time.Second // for the tests of lines
-	linesKept = time.Minute     // after it was last asked, lines are no longer tested
+	linesWait = 3 * time.Second // how long a page waits for the tests of lines
+	linesKept = time.Minute     // how long lines are tested after a page last asked
 )
 
-// machine is the machine as the pages of the first start see it. It tests lines by a prober of its own, only while somebody
+// machine is the machine as the pages of the first start see it. It tests lines with a prober of its own, and only while somebody
 // looks at them: no lender has agreed to that traffic yet.
 type machine struct {
 	reader  *uplink.Reader
@@ -31,7 +31,7 @@ type machine struct {
 	prober  *uplink.Prober
 	tested  chan struct{} // has one if a line's health has changed
 	radios  func() (radioReader, error)
-	// stations returns how many stations the radio of an interface serves, if the kernel does not know it; 0: nobody does
+	// stations returns how many stations the radio of an interface serves, for radios where the kernel does not know; 0 if unknown
 	stations func(device string) int
 
 	mu   sync.Mutex
@@ -113,7 +113,7 @@ func (m *machine) FindLines(ctx context.Context) ([]admin.Line, error) {
 	return lines, nil
 }
 
-// wait waits until the lines are tested, but not for long.
+// wait waits until the lines are tested, for linesWait at most.
 func (m *machine) wait(ctx context.Context, lines []uplink.Candidate) {
 	limit := time.NewTimer(linesWait)
 	defer limit.Stop()

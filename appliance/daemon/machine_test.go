@@ -13,7 +13,7 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// TestLineOf: each state of a line needs what the one before does not have.
+// TestLineOf: each state of a line has one thing more than the state before.
 func TestLineOf(t *testing.T) {
 	t.Parallel()
 	at := netip.MustParsePrefix("192.168.1.34/24")
@@ -59,7 +59,7 @@ func (r fakeRadios) Radios() ([]netctl.Radio, error) { return r.radios, nil }
 
 func (r fakeRadios) Interfaces() ([]netctl.RadioInterface, error) { return r.interfaces, r.err }
 
-// TestFindRadios: those that can be an access point, with the hotspot's interface before any other.
+// TestFindRadios: only radios that can be an access point are found, each with the hotspot's interface before any other.
 func TestFindRadios(t *testing.T) {
 	t.Parallel()
 	r := fakeRadios{

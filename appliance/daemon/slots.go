@@ -12,11 +12,11 @@ import (
 	"passerelle/image/slot"
 )
 
-// slotsInterval is the time between two looks at the note of the slots. It is a file in memory.
+// slotsInterval is the time between two reads of the note about the slots, which is a file in memory.
 const slotsInterval = 5 * time.Second
 
-// cardSlots are the two systems on the card, as a note in memory tells them: the daemon has no access to the card itself. While
-// the running one is on trial, whatever is kept on the disk keeps its old form, which the release before can read.
+// cardSlots are the two systems on the card, as a note in memory describes them: the daemon has no access to the card itself.
+// While the running one is on trial, the files on the disk keep their old format, which the release before can read.
 type cardSlots struct {
 	root fs.FS
 	log  *slog.Logger
@@ -27,7 +27,7 @@ type cardSlots struct {
 	said string // the error in the log
 }
 
-// read reads the note. What cannot be read is not proven.
+// read reads the note. A slot whose note cannot be read counts as not proven.
 func (s *cardSlots) read() {
 	note, err := slot.ReadNote(s.root)
 	s.mu.Lock()
@@ -95,7 +95,8 @@ func (s *cardSlots) watch(ctx context.Context, proved func()) error {
 	}
 }
 
-// migrate gives what is on the disk the form of this release, once no other one can be booted by itself.
+// migrate converts the files on the disk to this release's format, once the box can no longer fall back to another release on
+// its own.
 func (d *Daemon) migrate(accounts accountStore) {
 	err := accounts.Migrate()
 	if d.configured && d.refused.whileUsing(d.box.Written()) == nil && d.box.Site().State != state.Starting {

@@ -34,7 +34,7 @@ func started(from, note string) *fstest.MapFS {
 	return &m
 }
 
-// TestCardSlots: what is on the disk keeps its form until the slot has proved itself, and its form is raised once.
+// TestCardSlots: the files on the disk keep their format until the slot has proved itself, and are converted once.
 func TestCardSlots(t *testing.T) {
 	t.Parallel()
 	const (
@@ -88,7 +88,7 @@ func TestNoSlots(t *testing.T) {
 	}
 }
 
-// TestTrialKeepsTheAcceptedConfiguration: the release before finds its own fallback again.
+// TestTrialKeepsTheAcceptedConfiguration: after a trial the release before still finds its own fallback.
 func TestTrialKeepsTheAcceptedConfiguration(t *testing.T) {
 	t.Parallel()
 	d := testDaemon(t)
