@@ -29,7 +29,7 @@ import (
 	"passerelle/captive/tutorials/lessons"
 )
 
-// hand has the fleet hand out a file at a level; nil withdraws it.
+// hand makes the fleet hand out a file at a level; a nil file withdraws it.
 func (s *signer) hand(level layer.Level, of string, kind content.Kind, name string, file []byte) {
 	s.Helper()
 	folder := content.Folder(layer.Folder(level, of), kind)
@@ -42,7 +42,7 @@ func (s *signer) hand(level layer.Level, of string, kind content.Kind, name stri
 	s.change(func(t *metadata.TargetsType) { t.Targets[at] = target })
 }
 
-// aPack is a pack of a page with so many bytes of noise.
+// aPack returns a pack of one page, with a picture of size bytes of noise.
 func aPack(t *testing.T, title string, size int) []byte {
 	t.Helper()
 	picture := make([]byte, size)
@@ -65,7 +65,7 @@ func aPack(t *testing.T, title string, size int) []byte {
 	return b.Bytes()
 }
 
-// aList is a list of so many places.
+// aList returns a list of n places.
 func aList(n int) []byte {
 	text := "id,nom,commune,code_postal,adresse,date_maj\n"
 	for i := range n {
@@ -74,29 +74,29 @@ func aList(n int) []byte {
 	return []byte(text)
 }
 
-// handoutWorld is a box that takes what a folder has.
+// handoutWorld is a box that takes the handouts of a folder.
 type handoutWorld struct {
 	*memberWorld
 	people  *signer
 	dir     string
 	shelves admin.Content
-	reads   []string // shares that were read again
-	why     string   // nothing may be fetched
-	left    int      // how often something may
+	reads   []string // shares that were reloaded
+	why     string   // why nothing may be fetched, once left is used up
+	left    int      // how often the box may still fetch something
 }
 
 func newHandoutWorld(t *testing.T) *handoutWorld {
 	people := newSigner(t)
 	w := &handoutWorld{memberWorld: newMemberWorld(t, "", filepath.Join(people.Dir, "metadata", "1.root.json")), people: people, left: 1 << 30}
 	w.dir = filepath.Dir(w.folder)
-	w.stop() // the tests say when the box takes something
+	w.stop() // the tests decide when the box takes something
 	w.box.setHubs(hubName)
 	w.again()
 	people.change(func(*metadata.TargetsType) {})
 	return w
 }
 
-// again starts the box's part again, as a restart does.
+// again restarts the box's part, as a restart of the daemon does.
 func (w *handoutWorld) again() {
 	refresh := func(share string) error { w.reads = append(w.reads, share); return nil }
 	w.shelves = ContentOf(w.dir, refresh, time.Now)
@@ -108,7 +108,7 @@ func (w *handoutWorld) again() {
 	}})
 }
 
-// take lets the box take what is there, and compares what became of each file with NAME STATE WHY.
+// takes makes the box take what is there, and compares the result of each file with NAME STATE WHY.
 func (w *handoutWorld) takes(want ...string) {
 	w.t.Helper()
 	w.member.take(w.t.Context(), mirror.Folder{FS: os.DirFS(w.people.Dir)}, fleet.Group{Association: "lilas", Region: "nord"})
@@ -125,7 +125,7 @@ func (w *handoutWorld) takes(want ...string) {
 	}
 }
 
-// title is that of a pack on the box, "" without it.
+// title returns the title of a pack on the box, "" if it is not there.
 func (w *handoutWorld) title(name string) string {
 	packs, problems := lessons.Packs(Content(w.dir, "tutorials"))
 	if len(problems) > 0 {
@@ -146,7 +146,7 @@ func (w *handoutWorld) want(name, title string) {
 	}
 }
 
-// own has a technician import a pack.
+// own imports a pack as a technician.
 func (w *handoutWorld) own(name, title string) {
 	w.t.Helper()
 	file := filepath.Join(w.t.TempDir(), "a.zip")
@@ -157,7 +157,7 @@ func (w *handoutWorld) own(name, title string) {
 	w.people.must(shelf.Import(w.t.Context(), file, p))
 }
 
-// nothingComes checks that no file lies there that was to come.
+// nothingComes checks that no partly fetched file is left.
 func (w *handoutWorld) nothingComes() {
 	w.t.Helper()
 	w.people.must(filepath.WalkDir(filepath.Join(w.dir, fleetFolder, "coming"), func(name string, e fs.DirEntry, err error) error {
@@ -168,8 +168,8 @@ func (w *handoutWorld) nothingComes() {
 	}))
 }
 
-// TestHandouts: what the box's levels hand out is imported, replaced by its next version, and removed with it; the nearest level
-// wins over the others, and who stands at the box over all.
+// TestHandouts: what the box's levels hand out is imported, replaced by its next version, and removed when it is withdrawn. The
+// nearest level takes precedence over the others, and people at the box over all levels.
 func TestHandouts(t *testing.T) {
 	t.Parallel()
 	w := newHandoutWorld(t)
@@ -195,7 +195,7 @@ func TestHandouts(t *testing.T) {
 	w.takes("velo here", "nord here")
 	w.left = 1 << 30
 
-	// The association's has the same name: it counts. When it is gone the federation's comes back.
+	// The association's pack of the same name takes precedence. When it is withdrawn, the federation's comes back.
 	p.hand(layer.Association, "lilas", content.Packs, "velo", aPack(t, "Two", 150_000))
 	w.takes("velo here", "nord here")
 	w.want("velo", "Two")
@@ -203,7 +203,7 @@ func TestHandouts(t *testing.T) {
 	w.takes("velo here", "nord here")
 	w.want("velo", "One")
 
-	// Who stands at the box wins.
+	// People at the box take precedence.
 	w.own("velo", "Ours")
 	w.takes("velo own", "nord here")
 	p.hand(layer.All, "", content.Packs, "velo", aPack(t, "Three", 99))
@@ -217,7 +217,7 @@ func TestHandouts(t *testing.T) {
 		t.Errorf("a list that is withdrawn: %+v", items)
 	}
 
-	// What was removed at the box comes with its next version only.
+	// A pack that was removed at the box comes back only with its next version.
 	p.hand(layer.All, "", content.Packs, "four", aPack(t, "Four", 99))
 	w.takes("four here")
 	p.must(w.shelves.Packs.Remove("four", ""))
@@ -244,7 +244,7 @@ func TestHandoutsRefused(t *testing.T) {
 	w.takes(`media failed "media" cannot be a pack's name`, "velo failed velo.zip", "nord failed far fewer places than before")
 	w.want("velo", "One")
 
-	// A bit of a chunk.
+	// A flipped bit in a chunk.
 	p.hand(layer.All, "", content.Packs, "media", nil)
 	p.hand(layer.All, "", content.Places, "nord", aList(101))
 	p.hand(layer.All, "", content.Packs, "velo", aPack(t, "Two", 99))
@@ -265,7 +265,7 @@ func TestHandoutsRefused(t *testing.T) {
 	w.takes("velo here", "nord here")
 	w.want("velo", "Two")
 
-	// What was signed before does not come back.
+	// An older signed version is not taken.
 	old := t.TempDir()
 	p.must(os.CopyFS(old, os.DirFS(p.Dir)))
 	p.hand(layer.All, "", content.Packs, "velo", nil)
@@ -275,14 +275,14 @@ func TestHandoutsRefused(t *testing.T) {
 		t.Errorf("an older repository: %+v", f)
 	}
 	w.want("velo", "")
-	// A hub that has no repository any more takes nothing away.
+	// A hub that has lost its repository removes nothing.
 	w.member.take(t.Context(), mirror.Folder{FS: os.DirFS(t.TempDir())}, fleet.Group{Association: "lilas"})
 	if items, _ := w.shelves.Places.Items(); len(items) != 1 || items[0].Count != 101 {
 		t.Errorf("%+v", items)
 	}
 }
 
-// TestHandoutsWait: a file stops after any chunk when nothing may be fetched, and goes on from there.
+// TestHandoutsWait: a transfer stops after any chunk when nothing may be fetched, and resumes from there.
 func TestHandoutsWait(t *testing.T) {
 	t.Parallel()
 	w := newHandoutWorld(t)
@@ -312,7 +312,7 @@ func TestHandoutsWait(t *testing.T) {
 	}
 }
 
-// TestHandoutsCut: an import that the power cut off before anything was noted of it counts, if it has ended.
+// TestHandoutsCut: an import that had ended before a power cut counts, even if its end was not recorded.
 func TestHandoutsCut(t *testing.T) {
 	t.Parallel()
 	w := newHandoutWorld(t)
@@ -339,8 +339,8 @@ func TestHandoutsCut(t *testing.T) {
 	}
 }
 
-// TestHandoutsBudget: through a hub, a pack comes while nobody is online, and takes as many days as the fleet's budget of the line
-// wants.
+// TestHandoutsBudget: through a hub, a pack is fetched while nobody is online, and takes as many days as the fleet's budget of the
+// line requires.
 func TestHandoutsBudget(t *testing.T) {
 	t.Parallel()
 	hub, people := newTestHub(t), newSigner(t)

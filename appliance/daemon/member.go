@@ -31,21 +31,21 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Files of the box's fleet, in its folder of the state folder. The daemon has a trust of its own: the server that writes the card
-// keeps the other one, which this user cannot read.
+// Files of the box's fleet, in fleetFolder. The daemon has a trust store of its own: the server that writes the card keeps the
+// other one, which the daemon's user cannot read.
 const (
 	bundleFile  = "bundle.json"
 	memberTrust = "trust"
 )
 
-// memberTick is how often the box looks whether its configuration has a fleet, and over which line it may talk.
+// memberTick is how often the box checks whether its configuration has hubs, and which line may be used to talk to them.
 const memberTick = time.Second
 
-// fleetPurse is the purse of all that the fleet uses of a line: releases and the talk with hubs.
+// fleetPurse is the purse of everything that the fleet uses of a line: releases, handouts and the connection to hubs.
 const fleetPurse = "fleet"
 
-// member is the box in its fleet: it runs the client while the configuration has hubs, and passes on what these ask for. Without
-// hubs, or without a code or a membership, it sends nothing.
+// member is the box in its fleet: it runs the client while the configuration has hubs, and carries out what the hubs ask for.
+// Without hubs, or with neither a code nor a membership, it sends nothing.
 type member struct {
 	folder   string // of the fleet, in the state folder
 	box      memberBox
@@ -59,28 +59,28 @@ type member struct {
 	obstacle func(fetch.Situation) string
 	dial     func(ctx context.Context, s fetch.Situation, address string) (net.Conn, error)
 	root     string    // file with the root of trust
-	built    time.Time // the program
+	built    time.Time // when the program was built
 	pace     fleet.Pace
 	log      *slog.Logger
 
-	mu      sync.Mutex // guards the client and its end
+	mu      sync.Mutex // guards the client; held while it starts and ends
 	ctx     context.Context
-	client  *fleet.Client                // nil: none
-	talks   atomic.Pointer[fleet.Client] // the same, for what the client calls: who ends it holds mu and waits for that
-	options string                       // that it was made with
-	stop    func()                       // ends it
-	err     error                        // why there is none
+	client  *fleet.Client                // nil if there is none
+	talks   atomic.Pointer[fleet.Client] // client again, for its callbacks: end waits for them while it holds mu
+	options string                       // hubs and bundle that the client was made with
+	stop    func()                       // ends the client
+	err     error                        // why there is no client
 
 	said  sync.Mutex // guards what follows
-	files error      // why nothing signed is taken
-	shown string     // what the hub shows of the last command
+	files error      // why no signed files are taken
+	shown string     // the outcome of the last command that the hub shows
 }
 
 // hubReleases are the releases that hubs carry.
 type hubReleases interface {
-	// fromHubs installs the newest one. t is fresh.
+	// fromHubs installs the newest one. t has just been refreshed.
 	fromHubs(ctx context.Context, t *trust.Trust, from trust.Source) error
-	// resumes tells, once, that one that waited may be fetched.
+	// resumes returns true, once, when a release that waited may be fetched.
 	resumes() bool
 }
 
@@ -123,10 +123,10 @@ func (m *member) run(ctx context.Context) error {
 	}
 }
 
-// follow starts or ends the client as the configuration says, tells it the line, and has it go on with what waited.
+// follow starts or ends the client according to the configuration, tells it the line, and makes it resume what waited.
 func (m *member) follow() {
 	m.setLine()
-	// Without the lock: these ask releases, which ask for the box's name.
+	// Without the lock: these call releases, which call name.
 	files, release := m.handouts.Ready(), m.releases.resumes()
 	if files || release {
 		m.look()
@@ -148,7 +148,7 @@ func (m *member) setLine() {
 	}
 }
 
-// configure makes the client fit the configuration. mu is held.
+// configure starts, replaces or ends the client to match the configuration. mu is held.
 func (m *member) configure() error {
 	hubs := m.box.Config().Fleet.Addresses()
 	if len(hubs) == 0 || m.ctx == nil {
@@ -207,8 +207,8 @@ func (m *member) end() {
 	}
 }
 
-// now is the time of day in the box's zone, for the hubs' certificates and the last contact: not before this program was built.
-// The time in Status is that of the last reconciliation, some seconds ago.
+// now returns the time of day in the box's zone, never earlier than this program was built. It is for the hubs' certificates and
+// the time of the last contact. The time in Status would be that of the last reconciliation, some seconds ago.
 func (m *member) now() time.Time {
 	if now := time.Now(); now.After(m.built) {
 		return now.In(m.box.Status().Clock.Now.Location())
@@ -216,8 +216,8 @@ func (m *member) now() time.Time {
 	return m.built
 }
 
-// situation returns what talking to the fleet depends on: the line in use, and while sharing is paused the one that would be, since
-// the fleet must be able to end its own pause.
+// situation returns the conditions for talking to the fleet: the line in use, or while sharing is paused the line that would be in
+// use, since the fleet must be able to end its own pause.
 func (m *member) situation() fetch.Situation {
 	s, c := m.box.Status(), m.box.Config()
 	out := situation(s, c)
@@ -234,10 +234,11 @@ func (m *member) situation() fetch.Situation {
 	return out
 }
 
-// residentsPart is what of a cap is left to residents, in bytes: so much may be on its way when the line is checked again.
+// residentsPart is the part of a cap that the fleet leaves to residents, in bytes: this much may be in flight when the line is
+// checked again.
 const residentsPart = 2 << 20
 
-// budgeted narrows a situation to the fleet's budget of its donation, which it returns.
+// budgeted limits a situation to the fleet's budget of the line's donation, and returns that donation, nil without a line.
 func budgeted(out fetch.Situation, s state.Status, c *config.Config) (fetch.Situation, *config.Donation) {
 	if out.Line == nil {
 		return out, nil
@@ -263,10 +264,10 @@ func budgeted(out fetch.Situation, s state.Status, c *config.Config) (fetch.Situ
 	return refuse("the configuration has just changed")
 }
 
-// connectedDay is what a connection may take a day, in bytes (REFERENCE.md has the measurement).
+// connectedDay is how much a permanent connection to a hub may use a day, in bytes (REFERENCE.md has the measurement).
 const connectedDay = 100e3
 
-// connectedCost is what a connection takes of a donation in its period.
+// connectedCost returns how much a permanent connection uses of a donation in its period, in bytes.
 func connectedCost(d *config.Donation) uint64 {
 	switch d.Period {
 	case "day":
@@ -277,12 +278,13 @@ func connectedCost(d *config.Donation) uint64 {
 	return 31 * connectedDay
 }
 
-// talk is what of a donation's budget is kept for the talk with hubs: releases leave it, so that the box can always be reached.
+// talk returns the part of a donation's budget, in bytes, that is reserved for talking to hubs. Releases may not use it, so that the
+// box can always be reached.
 func talk(c *config.Config, d *config.Donation) uint64 {
 	return min(connectedCost(d), uint64(c.FleetBudget(d))/4)
 }
 
-// line returns over which line the client may talk now. A phone's line, and one with a small budget, is only visited.
+// line returns the line over which the client may talk now. Over a phone's line, or one with a small budget, it only makes visits.
 func (m *member) line() fleet.Line {
 	s := m.situation()
 	if m.obstacle(s) != "" {
@@ -300,8 +302,8 @@ func (m *member) line() fleet.Line {
 	return l
 }
 
-// join asks for the box's membership with a sticker's code. The bundle says by which certificates a hub is known; nil is the one on
-// the card, else the one that is kept.
+// join requests the box's membership with a sticker's code. The bundle has the certificates by which a hub is recognised; if it is
+// nil, join uses the one on the card, or else the one that was stored before.
 func (m *member) join(bundle []byte, code string) error {
 	if !m.box.Config().Fleet.Member() {
 		return control.Refuse(errors.New("the box is in no fleet: write [fleet] hubs into its configuration first"))
@@ -344,7 +346,7 @@ func (m *member) join(bundle []byte, code string) error {
 	return nil
 }
 
-// leave forgets membership, code and key. What the fleet has set stays until the configuration has no hubs.
+// leave removes membership, code and key. The fleet's layers stay until the configuration has no hubs.
 func (m *member) leave() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -358,7 +360,7 @@ func (m *member) leave() error {
 	return nil
 }
 
-// look has the client report what is new.
+// look makes the client report what is new.
 func (m *member) look() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -367,22 +369,22 @@ func (m *member) look() {
 	}
 }
 
-// hurry has the client report what somebody waits for.
+// hurry makes the client report at once, since somebody waits for it.
 func (m *member) hurry() {
 	if client := m.talks.Load(); client != nil {
 		client.Hurry()
 	}
 }
 
-// obey does what a command says.
+// obey carries out a command.
 func (m *member) obey(text []byte) {
-	v, err := m.commands.take(context.Background(), text) // also if the daemon ends meanwhile
+	v, err := m.commands.take(context.Background(), text) // completes even if the daemon ends meanwhile
 	if err != nil {
 		m.log.Warn("a command of the fleet", "verdict", v, "error", err)
 	}
 }
 
-// report returns what the hub should show, and is not known to show.
+// report returns the reports that the hub should show and has not confirmed to show.
 func (m *member) report() []fleet.Report {
 	all := append(m.reports.pending(), m.found.pending()...)
 	if last, ok := m.commands.last(); ok {
@@ -396,7 +398,7 @@ func (m *member) report() []fleet.Report {
 	return all
 }
 
-// isShown is told what the hub shows.
+// isShown records that the hub shows a report.
 func (m *member) isShown(r fleet.Report) {
 	switch r.Name {
 	case protocol.Done:
@@ -410,7 +412,7 @@ func (m *member) isShown(r fleet.Report) {
 	}
 }
 
-// take takes what people signed for all, the box's region and its association, and how far a release may go.
+// take fetches what people signed for all boxes, the box's region and its association, and the stage of a release's roll-out.
 func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 	switch text, err := from.Read(ctx, rollout.File, rollout.Limit); {
 	case err == nil:
@@ -428,14 +430,14 @@ func (m *member) take(ctx context.Context, from fleet.Source, of fleet.Group) {
 		return
 	}
 	files, failed := handouts.List(ctx, t, from, names)
-	if failed == nil { // these may take hours
+	if failed == nil { // handouts may take hours
 		failed = m.handouts.Take(ctx, from, files)
 	}
 	err = errors.Join(err, failed)
 	m.says(ctx, errors.Join(err, m.releases.fromHubs(ctx, t, from)))
 }
 
-// says notes why nothing signed is taken, if it is not that the connection ended: a later one goes on.
+// says records why no signed files are taken. It ignores the end of the connection: a later one resumes.
 func (m *member) says(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
@@ -454,7 +456,7 @@ func (m *member) says(ctx context.Context, err error) {
 // errNoRoot says that nothing signed can be verified.
 var errNoRoot = errors.New("this system was built without a root of trust, so it takes nothing that is signed")
 
-// fresh returns what the box believes of the newest that people signed; nil and the error if that is not so.
+// fresh returns the box's trust, refreshed with the newest metadata that people signed. Without it, it returns nil and the error.
 func (m *member) fresh(ctx context.Context, from fleet.Source) (*trust.Trust, error) {
 	root, err := os.ReadFile(m.root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -498,7 +500,7 @@ func (m *member) takeLayers(ctx context.Context, t *trust.Trust, from fleet.Sour
 	return nil
 }
 
-// name returns the box's name in its fleet, "" if it is no member.
+// name returns the box's name in its fleet, "" if it is not a member.
 func (m *member) name() string {
 	if client := m.talks.Load(); client != nil {
 		if s := client.Status(); s.Stage == fleet.Member {
@@ -508,7 +510,7 @@ func (m *member) name() string {
 	return ""
 }
 
-// addTo adds the box in its fleet to a status.
+// addTo adds the state of the fleet membership to a status.
 func (m *member) addTo(s *state.Status) {
 	if !m.box.Config().Fleet.Member() {
 		return

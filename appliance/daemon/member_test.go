@@ -42,7 +42,7 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// hubName is where the box looks for its hub; its dialer leads to the loopback.
+// hubName is the address of the box's hub; its dialer connects to the loopback instead.
 const hubName = "192.0.2.1"
 
 // testHub is a hub in this process.
@@ -77,7 +77,7 @@ func (h *testHub) must(err error) {
 	}
 }
 
-// start starts the hub, where it was before.
+// start starts the hub, at the address that it had before.
 func (h *testHub) start() {
 	h.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -109,7 +109,7 @@ func (h *testHub) start() {
 	h.Cleanup(func() { h.kill() })
 }
 
-// bundle is the boxes' part.
+// bundle returns the boxes' part of the hub's keys.
 func (h *testHub) bundle() []byte {
 	h.Helper()
 	b, err := h.keys.Bundle(h.ca.Certificate, rand.Reader)
@@ -119,7 +119,7 @@ func (h *testHub) bundle() []byte {
 	return text
 }
 
-// signer is the people who sign what the fleet wants.
+// signer stands for the people who sign the fleet's files.
 type signer struct {
 	*testing.T
 	repository.Repository
@@ -160,7 +160,7 @@ func (s *signer) sign(role string, keys []repository.Key) {
 	s.must(err)
 }
 
-// publish has two people sign a fragment, and the hub deliver it.
+// publish makes two people sign a fragment, and the hub deliver it.
 func (s *signer) publish(h *testHub, path, text string) {
 	s.Helper()
 	file, err := s.Add(path, []byte(text))
@@ -169,7 +169,7 @@ func (s *signer) publish(h *testHub, path, text string) {
 	s.deliver(h)
 }
 
-// change has two people sign a change, and a hub seal it.
+// change makes two people sign a change, and a hub seal it.
 func (s *signer) change(change func(*metadata.TargetsType)) {
 	s.Helper()
 	s.must(s.Change(time.Now(), func(t *metadata.TargetsType) error {
@@ -183,7 +183,7 @@ func (s *signer) change(change func(*metadata.TargetsType)) {
 	s.must(s.Seal(s.hub[0], time.Now()))
 }
 
-// deliver puts all that is published into a hub.
+// deliver copies everything that is published to a hub.
 func (s *signer) deliver(h *testHub) {
 	s.Helper()
 	var last protocol.Wake
@@ -207,16 +207,16 @@ func (s *signer) deliver(h *testHub) {
 	s.must(h.desk.WakeAll(last))
 }
 
-// Names that must not leave the box.
+// secretTexts must not leave the box.
 var secretTexts = []string{"Lampadaire", "Framboise", "Cachalot", "10.80.3.77", "02:ab:cd:ef:12:34", "Tournevis"}
 
-// fleetBox is what a member needs of a box.
+// fleetBox is a fake of the parts of a box that a member needs.
 type fleetBox struct {
 	mu     sync.Mutex
 	file   *config.Config
 	used   layer.Result
-	pause  string // by whom
-	fleet  bool   // the pause is the fleet's
+	pause  string // who paused
+	fleet  bool   // whether the fleet paused
 	status state.Status
 }
 
@@ -278,7 +278,7 @@ func (b *fleetBox) setHubs(hubs ...string) {
 	})
 }
 
-// wiretap is the only way off the box: it notes what is dialled.
+// wiretap is the only way off the box: it records what is dialled.
 type wiretap struct {
 	to    string // in place of hubName
 	mu    sync.Mutex
@@ -301,22 +301,22 @@ func (w *wiretap) all() []string {
 
 func (w *wiretap) count() int { return len(w.all()) }
 
-// memberWorld is a box with its fleet's parts, as the daemon wires them.
+// memberWorld is a box with the parts for a fleet, wired as the daemon does.
 type memberWorld struct {
 	*member
 	t    *testing.T
 	box  *fleetBox
 	wire *wiretap
-	path string // of what is remembered of the line
+	path string // the file of what is remembered about the line
 	stop func()
 
-	// Of a box with two slots; nil and "" without.
+	// For a box with two slots; nil and "" otherwise.
 	machine fs.FS
 	asker   updateAsker
 	release string
 }
 
-// search finds a line that does not work, and says all that must not leave the box.
+// search finds a line that does not work. Its result contains all texts that must not leave the box.
 func (w *memberWorld) search(context.Context) (state.Diagnosis, error) {
 	f := state.Finding{
 		Step: state.StepGateway, Of: secretTexts[1], Verdict: state.Bad, Code: "gateway-silent",
@@ -350,7 +350,7 @@ func stoppedMemberWorld(t *testing.T, hub string) *memberWorld {
 	return w
 }
 
-// start starts what the daemon starts of a fleet.
+// start starts the parts that the daemon starts for a fleet.
 func (w *memberWorld) start(dir, root string) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	d := &Daemon{paths: paths{state: dir}, log: log, trustRoot: root, layers: newLayers(dir), stages: newStages(dir, log), reports: newReporter(dir, cmp.Or(w.release, "v0.9.0"))}
@@ -423,7 +423,8 @@ func (w *memberWorld) eventually(what string, ok func() bool) {
 	}
 }
 
-// TestMember: a box joins its fleet, is limited, paused and resumed, and tells its days, through a hub that goes away and comes back.
+// TestMember: a box joins its fleet, is limited, paused and resumed, and sends its daily reports, through a hub that goes away and
+// comes back.
 func TestMember(t *testing.T) {
 	t.Parallel()
 	hub, people := newTestHub(t), newSigner(t)
@@ -432,7 +433,7 @@ func TestMember(t *testing.T) {
 	code, err := hub.desk.MakeSticker(t.Context(), "ana", "lilas", time.Now().AddDate(0, 0, 1))
 	hub.must(err)
 
-	// Without [fleet] hubs it takes no code, and not one byte leaves.
+	// Without [fleet] hubs it takes no code, and sends nothing.
 	if err := w.join(hub.bundle(), code); err == nil {
 		t.Error("a box without hubs asks for a membership")
 	}
@@ -441,7 +442,7 @@ func TestMember(t *testing.T) {
 	if n := w.wire.count(); n != 0 {
 		t.Fatalf("a box without hubs has dialled %d times", n)
 	}
-	// With hubs, but without a code, it has nothing to ask.
+	// With hubs, but without a code, it has nothing to request.
 	w.box.setHubs(hubName)
 	w.follow()
 	if f := w.fleet(); w.wire.count() != 0 || f.Stage != "alone" || f.Waits != "" {
@@ -467,14 +468,14 @@ func TestMember(t *testing.T) {
 		}
 	}
 
-	// A layer limits; of another region's nothing is taken.
+	// A layer sets a limit; another region's layer is not taken.
 	people.publish(hub, layer.Path(layer.All, ""), "[limits]\nsession = \"45m\"\n")
 	w.eventually("the session is shorter", func() bool { return w.box.Config().Limits.Session == 45*time.Minute })
 	people.publish(hub, layer.Path(layer.Region, "sud"), "[limits]\nsession = \"5m\"\n")
 	people.publish(hub, layer.Path(layer.Region, "nord"), "[limits]\nsession = \"30m\"\n")
 	w.eventually("the region's session is shorter still", func() bool { return w.box.Config().Limits.Session == 30*time.Minute })
 
-	// How far a release may go is heard, and counts under the key that the release names, also when the hub is gone.
+	// The stage of a release is received, and is valid under the key that the release names, also when the hub is gone.
 	key, err := hub.keys.StageKey()
 	hub.must(err)
 	staged := update.Staged{Manifest: plan.Hash{1}, Rule: rollout.Rule{Day: time.Now().UTC().Format(time.DateOnly), Days: 14, Key: key}}
@@ -493,7 +494,7 @@ func TestMember(t *testing.T) {
 	}))
 	w.eventually("the release is halted", func() bool { return waits() == rollout.Halted })
 
-	// The fleet pauses, and ends its own pause, through a box that shares nothing meanwhile. Who stands at the box wins.
+	// The fleet pauses, and ends its own pause, although the box shares nothing meanwhile. People at the box take precedence.
 	send := func(a command.Action) (id string) {
 		t.Helper()
 		id = fmt.Sprintf("%s-%d", a, time.Now().UnixNano())
@@ -532,7 +533,7 @@ func TestMember(t *testing.T) {
 	}
 	w.mu.Unlock()
 
-	// What is wrong is told by codes, and by the numbers of loans.
+	// A diagnosis is sent as codes, with numbers in place of the loans' names.
 	became(send(command.Diagnose), command.Done)
 	w.eventually("the hub shows what was found", func() bool {
 		text, err := hub.desk.Report(t.Context(), "lilas", f.Box, protocol.Diagnosis)
@@ -550,7 +551,7 @@ func TestMember(t *testing.T) {
 	})
 	w.eventually("the box knows that it is shown", func() bool { w.look(); return len(w.found.pending()) == 0 })
 
-	// The hub shows the day; then it goes away, and the box keeps what it has. Nothing changes here.
+	// The hub shows the day. Then it goes away, and the box keeps what it has: nothing changes here.
 	w.box.locked(func() { w.box.status.Residents.Started += 7 })
 	today := report.Day(time.Now().Format(time.DateOnly))
 	shows := func(r *registry.Registry) string {
@@ -588,7 +589,7 @@ func TestMember(t *testing.T) {
 		return strings.Contains(shows(hub.desk), `"sessions":20`) && w.fleet().Unshown == 0
 	})
 
-	// What it used is booked as the fleet's, and after [fleet] hubs is empty not one byte more leaves.
+	// What it used is booked to the fleet's purse, and once [fleet] hubs is empty it sends nothing more.
 	w.box.setHubs()
 	w.follow()
 	dials := w.wire.count()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestMemoryLimit: the budget holds while there is room for garbage in it; with more in use the limit grows, so that the
+// TestMemoryLimit: the limit is the budget while that leaves room for garbage. With a larger live heap the limit grows, so that the
 // collector does not run all the time.
 func TestMemoryLimit(t *testing.T) {
 	t.Parallel()

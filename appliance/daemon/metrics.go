@@ -13,8 +13,8 @@ import (
 
 const metricsPath = "/metrics"
 
-// withMetrics adds the metrics to the pages. They are served on the networks of the connections only, to whom the
-// configuration allows; to others the path does not exist. That holds at once when the configuration changes.
+// withMetrics adds the metrics to the pages. They are served only on the networks of the connections, to addresses that the
+// configuration allows; for others the path does not exist. A change of the configuration takes effect at once.
 func (d *Daemon) withMetrics(pages http.Handler) http.Handler {
 	all := metrics.Handler(metrics.Source{Release: d.release, Status: d.metricsStatus, Disk: d.metricsDisk, Log: d.log})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,7 +29,7 @@ func (d *Daemon) withMetrics(pages http.Handler) http.Handler {
 	})
 }
 
-// mayReadMetrics says whether a request comes by a line, from an allowed address, for that address of the box.
+// mayReadMetrics tells whether a request comes over a line, from an allowed address, to the box's address on that line.
 func (d *Daemon) mayReadMetrics(r *http.Request) bool {
 	c := d.box.Config()
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
@@ -45,7 +45,7 @@ func (d *Daemon) mayReadMetrics(r *http.Request) bool {
 	return slices.ContainsFunc(c.Metrics.Allow, func(p netip.Prefix) bool { return p.Contains(from.Addr().Unmap()) })
 }
 
-// metricsStatus is the status with what the loop does not know.
+// metricsStatus returns the status, with the parts that the loop does not know.
 func (d *Daemon) metricsStatus() state.Status {
 	s := d.status()
 	s.Downloads, s.Slots = d.fetcher.Status(), d.card.status()

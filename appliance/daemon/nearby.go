@@ -17,14 +17,14 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// listenFor bounds how long a radio listens for the desk. A radio listens to all channels in some four seconds.
+// listenFor bounds how long a radio scans for the desk. A scan of all channels takes some four seconds.
 const listenFor = 12 * time.Second
 
-// nearSignal is the signal from which a phone is close by, in dBm.
+// nearSignal is the signal strength from which a phone counts as close, in dBm.
 const nearSignal = -60
 
-// nearby is what is there to be lent: phones on cables, and networks in the air. It sends nothing on lines of people who have
-// lent nothing, and no radio listens that residents use.
+// nearby finds what can be lent: phones on cables, and Wi-Fi networks in range. It sends nothing on lines of people who have lent
+// nothing, and never scans with a radio that residents use.
 type nearby struct {
 	interfaces func() ([]uplink.Interface, error)
 	open       func() (hearer, error)
@@ -102,8 +102,8 @@ func (n nearby) Networks(ctx context.Context, named func(ssid string) bool, list
 	return all, errors.Join(errs...)
 }
 
-// idle tells whether an interface may listen without anybody missing it: no interface of its radio is the hotspot's, or joins a
-// lender's network that is there.
+// idle tells whether an interface may scan without a disturbance: no interface of its radio is the hotspot's, or has joined a
+// lender's network.
 func (n nearby) idle(i netctl.RadioInterface, all []netctl.RadioInterface) bool {
 	hotspot := n.config().Hotspot.Interface
 	return i.Kind == netctl.RadioStation && !slices.ContainsFunc(all, func(other netctl.RadioInterface) bool {

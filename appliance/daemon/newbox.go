@@ -9,15 +9,15 @@ import (
 	"passerelle/netctl"
 )
 
-// radioEvery is how often a new box looks for its radio. Nobody waits for it but a technician who plugs one in.
+// radioEvery is how often a new box looks for its radio. Only a technician who plugs one in waits for it.
 const radioEvery = 3 * time.Second
 
 // untouched tells whether nobody has configured the box yet: it has the factory default.
 func (d *Daemon) untouched() bool { return !d.configured && d.refused == nil }
 
-// factory returns the factory default for this machine. Its hotspot is on the radio that can make one, whatever the system calls
-// that: a USB adapter, for instance, by its hardware address. Without a radio it is on the interface of the current one, which
-// may come.
+// factory returns the factory default for this machine. Its hotspot is on a radio that can be an access point, whatever the
+// system names the interface: that of a USB adapter, for instance, after its hardware address. Without such a radio the hotspot
+// stays on the current interface, which may appear later.
 func (d *Daemon) factory() *config.Config {
 	c := config.Factory()
 	c.Hotspot.Interface = d.config.Hotspot.Interface
@@ -32,8 +32,8 @@ func (d *Daemon) factory() *config.Config {
 }
 
 // hotspotRadio returns the interface of a radio for the hotspot of a new box: the current one if its radio can be an access
-// point, else that of another one that can, "" if there is none. Another one that is in a network is not taken: it may be the
-// machine's own way out.
+// point, otherwise that of another radio that can, "" if there is none. It does not return another one that has joined a network,
+// since that may be the machine's own connection.
 func hotspotRadio(open func() (radioReader, error), current string) (name string, err error) {
 	all, interfaces, err := readRadios(open)
 	if err != nil {
@@ -56,7 +56,7 @@ func hotspotRadio(open func() (radioReader, error), current string) (name string
 	return "", nil
 }
 
-// followRadio restarts a new box when its radio comes under another name than it had, until ctx ends.
+// followRadio restarts a new box when a radio for its hotspot appears under another interface name. It runs until ctx ends.
 func (d *Daemon) followRadio(ctx context.Context) error {
 	look := time.NewTicker(radioEvery)
 	defer look.Stop()

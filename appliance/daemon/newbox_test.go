@@ -8,8 +8,8 @@ import (
 	"passerelle/netctl/radio"
 )
 
-// TestHotspotRadio: the hotspot of a new box stays where it can be, else it is on a radio that can be an access point and that
-// nothing else uses.
+// TestHotspotRadio: the hotspot of a new box stays on its interface if that can be an access point. Otherwise it moves to a radio
+// that can be one and that nothing else uses.
 func TestHotspotRadio(t *testing.T) {
 	t.Parallel()
 	able := netctl.Radio{AccessPoint: true}

@@ -60,11 +60,11 @@ func (d *Daemon) servePanel(ctx context.Context, board hw.Board) error {
 	return tasks.Wait()
 }
 
-// diskShownWithin is the time after which the light shows a disk that fails, or one that works again.
+// diskShownWithin is the time within which the light shows that the disk fails or works again.
 const diskShownWithin = 5 * time.Second
 
-// lightState returns the State that the light shows. A disk that fails is a fault to everybody who sees the box, whatever it
-// still shares: it needs hands, before the record of what was used is lost.
+// lightState returns the State that the light shows. It shows a failing disk as a fault, whatever the box still shares: somebody
+// must act before the record of what was used is lost.
 func lightState(s state.Status) state.State {
 	fails := func(p state.Problem) bool {
 		return p.Code == state.DiskErrors || p.Code == state.DiskReadOnly || p.Code == state.DiskFails
@@ -75,7 +75,7 @@ func lightState(s state.Status) state.State {
 	return s.State
 }
 
-// Wired returns the board with the configuration's pins.
+// Wired returns the board, with the light and button of the configuration.
 func Wired(b hw.Board, c config.Hardware) hw.Board {
 	line := func(p config.Pin) *hw.GPIOLine {
 		if p.Chip == "" {

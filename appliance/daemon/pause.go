@@ -8,12 +8,12 @@ import (
 	"passerelle/captive/records"
 )
 
-// pauseFile is the file of a pause that ends by itself.
+// pauseFile returns the file of a pause that ends on the next day.
 func (p paths) pauseFile() records.File[appliance.Pause] {
 	return records.File[appliance.Pause]{Path: filepath.Join(p.state, pauseFolder, "pause.json"), Version: 1}
 }
 
-// savePause stores a pause that ends by itself. An unreadable file was set aside: it does not matter any more.
+// savePause stores a pause that ends on the next day. An unreadable file is set aside, and is not an error.
 func (p paths) savePause(pause appliance.Pause) error {
 	_, err := p.pauseFile().Update(func(stored *appliance.Pause) error {
 		*stored = pause

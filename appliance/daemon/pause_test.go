@@ -9,7 +9,7 @@ import (
 	"passerelle/appliance"
 )
 
-// TestPauseFile: a pause is read as it was stored; none, and a damaged file, are no pause, and the next one is stored.
+// TestPauseFile: a pause is read as it was stored. A missing or damaged file is no pause, and the next pause is stored.
 func TestPauseFile(t *testing.T) {
 	t.Parallel()
 	d := &Daemon{log: slog.New(slog.DiscardHandler), paths: paths{state: t.TempDir()}}

@@ -20,8 +20,8 @@ import (
 
 // Times of a pending change.
 const (
-	confirmWithin = 2 * time.Minute // after the hotspot is on the air
-	airWithin     = 5 * time.Minute // to get there: a radio may listen to a channel first
+	confirmWithin = 2 * time.Minute // from when the hotspot is on the air
+	airWithin     = 5 * time.Minute // until the hotspot is on the air: a radio may listen to a channel first
 )
 
 // mayCutOff tells whether a change may keep its technician from reaching the box.
@@ -29,7 +29,7 @@ func mayCutOff(before, after *config.Config) bool {
 	return before.Hotspot != after.Hotspot || before.Box.Hostname != after.Box.Hostname || before.Admin != after.Admin
 }
 
-// roleUndo is the role of an undone change.
+// roleUndo is the role under which an unconfirmed change is undone.
 const roleUndo config.Role = "nobody's confirmation"
 
 // pending is a change of the configuration that may cut its technician off, such as another hotspot. It is undone unless it
@@ -37,23 +37,23 @@ const roleUndo config.Role = "nobody's confirmation"
 // process, too: after a power cut nobody knows who could reach the box. That needs no clock, which a board may not have.
 type pending struct {
 	path    string
-	changed chan struct{} // has one if a change began, or ended, since it was last received
+	changed chan struct{} // has an element if a change began or ended since the last receive
 
 	mu    sync.Mutex
 	until time.Time // when the change will be undone, zero if there is none or its hotspot is not on the air yet
 }
 
-// pendingFile is in the state folder, where a power cut does not remove it.
+// pendingFile is in the state folder, so that it survives a power cut.
 const pendingFile = "unconfirmed.json"
 
 func newPending(state string) *pending {
 	return &pending{path: filepath.Join(state, pendingFile), changed: make(chan struct{}, 1)}
 }
 
-// unconfirmed is what the file has.
+// unconfirmed is the content of the file.
 type unconfirmed struct {
-	Before []byte          `json:"before"` // the text to return to
-	After  config.Revision `json:"after"`  // of the text that is not confirmed
+	Before []byte          `json:"before"` // the text that an undo restores
+	After  config.Revision `json:"after"`  // the revision of the unconfirmed text
 }
 
 // read returns the pending change. The error is fs.ErrNotExist if there is none.
@@ -80,7 +80,8 @@ func (p *pending) write(u unconfirmed) error {
 	return nil
 }
 
-// begin notes a change before it is made. Of several unconfirmed changes, all are undone. undo takes the note back.
+// begin records a change before it is made. If there are several unconfirmed changes, all of them are undone. undo reverts the
+// record.
 func (p *pending) begin(before []byte, after config.Revision) (undo func() error, err error) {
 	old, err := p.read()
 	switch {
@@ -92,7 +93,7 @@ func (p *pending) begin(before []byte, after config.Revision) (undo func() error
 	return nil, err
 }
 
-// follow notes a technician's further change, which needs no confirmation itself.
+// follow records a further change of a technician, which needs no confirmation itself.
 func (p *pending) follow(after config.Revision) error {
 	u, err := p.read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -105,7 +106,7 @@ func (p *pending) follow(after config.Revision) error {
 	return err
 }
 
-// rewrite changes the text to return to.
+// rewrite changes the text that an undo restores.
 func (p *pending) rewrite(change func([]byte) ([]byte, error)) error {
 	u, err := p.read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,13 +123,13 @@ func (p *pending) rewrite(change func([]byte) ([]byte, error)) error {
 	return p.write(u)
 }
 
-// end forgets the change: it is confirmed or undone.
+// end removes the record: the change is confirmed or undone.
 func (p *pending) end() error {
 	err := os.Remove(p.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil { // or a power cut would bring it back, and undo what somebody confirmed
+	if err == nil { // without the sync, a power cut could restore the file, and undo a confirmed change
 		err = private.SyncFolder(filepath.Dir(p.path))
 	}
 	select {
@@ -158,7 +159,7 @@ func (p *pending) undoAtStart(file config.File, log *slog.Logger) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if err != nil { // it is damaged, and would keep technicians from every such change
+	if err != nil { // a damaged file would block every further change of this kind
 		log.Error("a change of the configuration may not have been confirmed, and stays", "error", errors.Join(err, p.end()))
 		return
 	}
@@ -203,8 +204,8 @@ func (p *pending) watch(ctx context.Context, u *configUpdater, onAir func(contex
 	return nil
 }
 
-// settled waits until something changed: the pending change is confirmed, or another one is pending, or ctx ended. It returns
-// false when the time is over.
+// settled waits until the pending change is confirmed, another one is pending, or ctx ends, and returns true. It returns false
+// once the time to confirm is over, or if the hotspot is not on the air in time.
 func (p *pending) settled(ctx context.Context, u *configUpdater, onAir func(context.Context) error) bool {
 	air, cancel := context.WithTimeout(ctx, airWithin)
 	u.settle()
@@ -257,5 +258,5 @@ func (d *configUpdater) undo(ctx context.Context) error {
 		return err
 	}
 	logUndone(d.log, err)
-	return errors.Join(err, d.pending.end()) // an attempt that failed would fail again
+	return errors.Join(err, d.pending.end()) // also after an error: another attempt would fail again
 }

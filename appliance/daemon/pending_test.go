@@ -48,7 +48,7 @@ func watchOf(t *testing.T, u *testUpdater) *watched {
 	return w
 }
 
-// change applies a technician's change to the text in the file.
+// change replaces the text in the file, as a technician.
 func (w *watched) change(text []byte) {
 	w.t.Helper()
 	_, revision, err := w.file.Read()
@@ -116,7 +116,7 @@ func TestUndo(t *testing.T) {
 	})
 }
 
-// TestUndoAccess: access that shuts out its technician is undone.
+// TestUndoAccess: a change of the access that locks out its technician is undone.
 func TestUndoAccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -147,7 +147,7 @@ func mustParse(t *testing.T, text []byte) *config.Config {
 	return c
 }
 
-// TestUndoSeveral: two changes in a row are undone together, to what was confirmed last.
+// TestUndoSeveral: two changes in a row are undone together, back to what was confirmed last.
 func TestUndoSeveral(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -177,8 +177,7 @@ func TestUndoTwo(t *testing.T) {
 	})
 }
 
-// TestUndoAfterRestart: a change for which the daemon restarted is undone, too, also if the run before it had no time to
-// notice the change.
+// TestUndoAfterRestart: a change for which the daemon restarted is undone, too, even if the run before had no time to notice it.
 func TestUndoAfterRestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -194,7 +193,7 @@ func TestUndoAfterRestart(t *testing.T) {
 	})
 }
 
-// TestDamagedNote: a note that cannot be read is forgotten.
+// TestDamagedNote: a record that cannot be read is removed.
 func TestDamagedNote(t *testing.T) {
 	t.Parallel()
 	u := newTestUpdater(t)
@@ -206,7 +205,7 @@ func TestDamagedNote(t *testing.T) {
 	}
 }
 
-// TestUndoOfRoot: what root writes meanwhile stays.
+// TestUndoOfRoot: an undo keeps what root writes meanwhile.
 func TestUndoOfRoot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -223,7 +222,7 @@ func TestUndoOfRoot(t *testing.T) {
 	})
 }
 
-// TestNotOnAir: a hotspot that does not come is undone.
+// TestNotOnAir: a change whose hotspot does not come on the air is undone.
 func TestNotOnAir(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -235,7 +234,7 @@ func TestNotOnAir(t *testing.T) {
 	})
 }
 
-// TestUndoAtStart: whatever step a power cut ends, the box starts with the configuration before the unconfirmed change.
+// TestUndoAtStart: at whatever step a power cut happens, the box starts with the configuration before the unconfirmed change.
 func TestUndoAtStart(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -271,7 +270,7 @@ func TestUndoAtStart(t *testing.T) {
 	}
 }
 
-// TestDiskFails: a change that cannot be noted, or whose version before cannot be kept, is not made.
+// TestDiskFails: a change is not made if it cannot be recorded, or if the version before it cannot be kept.
 func TestDiskFails(t *testing.T) {
 	t.Parallel()
 	for _, blocked := range []func(u *testUpdater) string{

@@ -24,7 +24,7 @@ type radioTasks struct {
 	accessPoint bool // the box is an access point: there is a hostapd
 }
 
-// newRadios returns the tasks; stations returns how many stations a radio serves, if the kernel does not know it.
+// newRadios returns the tasks. stations returns how many stations a radio serves, for radios where the kernel does not know.
 func (d *Daemon) newRadios(stations func(device string) int, wake func()) radioTasks {
 	control := func(device string) wpa.HostapdOptions {
 		return wpa.HostapdOptions{

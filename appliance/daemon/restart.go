@@ -19,7 +19,7 @@ type exitAction int
 const (
 	ends     exitAction = iota // the process ends
 	restarts                   // another run starts in the same process; sessions continue
-	resets                     // likewise, after a factory reset
+	resets                     // another run starts in the same process, after a factory reset
 )
 
 // exitReason is why a run of the daemon ends.
@@ -64,10 +64,11 @@ func (d *Daemon) runAll(ctx context.Context) error {
 	}
 }
 
-// factoryReset removes configuration and its versions, secrets, what a fleet said, a pause, shares' content, the state before a restored backup, and the files
-// in memory. What was used of the donations stays: a box that changes hands, or that somebody resets by mistake, does not give a
-// lender's cap twice. A second reset, of a box that nobody has configured since, removes the accounts, too, also quarantined ones.
-// The configuration goes first: if it cannot be removed, nothing is.
+// factoryReset removes the configuration and its versions, secrets and the certificate, the fleet's folder, a pause, the pages'
+// counts, the shares' content and their downloads, the state before a restored backup, and the files in memory. It keeps what was
+// used of the donations: a box that changes hands, or that somebody resets by mistake, must not spend a lender's cap twice. A second
+// reset, of a box that nobody has configured since, removes the accounts too, and the quarantined ones. The configuration is removed
+// first: if that fails, nothing is removed.
 func (d *Daemon) factoryReset() error {
 	if err := removeWritten(d.paths.config); err != nil {
 		return err
@@ -111,8 +112,8 @@ func (d *Daemon) resetLedger() error {
 	return errors.Join(s.ForgetPeople(), s.Close())
 }
 
-// removeWritten removes a file that is written by renameio, and temporary files that a power cut left in its folder: a dot,
-// the file's name and a suffix.
+// removeWritten removes a file that renameio writes, and the temporary files that a power cut left in its folder. Their names are
+// a dot, the file's name and a suffix.
 func removeWritten(path string) error {
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -33,7 +33,7 @@ func TestFactoryReset(t *testing.T) {
 		must(os.MkdirAll(filepath.Dir(path), 0o700))
 		must(os.WriteFile(path, []byte(text), 0o600))
 	}
-	// Twice damaged in a second, and a third time when a power cut ended the repair.
+	// Damaged twice within a second, and a third time when a power cut interrupted the repair.
 	ledger := filepath.Join(d.state, ledgerFile)
 	for range 2 {
 		write(ledger, "damaged")

@@ -18,7 +18,7 @@ import (
 	"passerelle/image/stick"
 )
 
-// openBackups completes a restored backup that a power cut has left half done, before anything of the box is read.
+// openBackups completes a restore that a power cut interrupted, before any of the box's files are read.
 func (d *Daemon) openBackups() error {
 	d.backups = &Backups{paths: d.paths, release: d.release, log: d.log, now: time.Now, trusted: d.clockTrusted}
 	d.backups.ledger = d.backups.openLedger
@@ -35,7 +35,7 @@ func (d *Daemon) openBackups() error {
 	return nil
 }
 
-// use has backups made of the running box's ledger.
+// use makes backups use the running box's ledger.
 func (b *Backups) use(l accountLedger) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +66,7 @@ func (d *Daemon) restoreBackup(id string, stated map[string]uint64, role config.
 		}
 		d.journal.Note(journal.Entry{What: what, By: role, Side: side})
 		if c.manifest.Has(savedAccess) {
-			d.logins = nil // they are read again
+			d.logins = nil // the next run reads them again
 		}
 		d.config, d.configured, d.refused = config.Factory(), false, nil
 		if err := d.loadConfig(true); err != nil {
@@ -76,7 +76,7 @@ func (d *Daemon) restoreBackup(id string, stated map[string]uint64, role config.
 	return nil
 }
 
-// RefusedBackup tells whether an error is that of the backup or of the caller, and not of this machine.
+// RefusedBackup tells whether an error is due to the backup or the caller, and not to this machine.
 func RefusedBackup(err error) bool {
 	for _, e := range []error{
 		backup.ErrNotBackup, backup.ErrNewer, backup.ErrPassphrase, backup.ErrWrong, backup.ErrDamaged, backup.ErrCut, backup.ErrTooLarge,
@@ -89,13 +89,13 @@ func RefusedBackup(err error) bool {
 	return errors.As(err, &backup.WeakError{})
 }
 
-// removeRestored removes what is left of restored backups. It has secrets.
+// removeRestored removes the files left from restored backups, which have secrets.
 func (d *Daemon) removeRestored() error { return os.RemoveAll(filepath.Join(d.state, restoreFolder)) }
 
 // clockTrusted tells whether the time of day is known to be right.
 func (d *Daemon) clockTrusted() bool { return d.box != nil && d.box.Status().Clock.Trusted }
 
-// WriteBackup writes a backup, and notes that.
+// WriteBackup writes a backup, and adds that to the journal.
 func (c controlled) WriteBackup(w io.Writer, passphrase string) error {
 	return c.noted(journal.BackedUp, refuseBackup(c.backups.Write(w, passphrase)))
 }
@@ -121,15 +121,15 @@ func (c controlled) CheckUndo() (state.Restore, error) {
 	return says, refuseBackup(err)
 }
 
-// RestoreBackup begins to restore a checked backup.
+// RestoreBackup starts to restore a checked backup.
 func (c controlled) RestoreBackup(id string, used map[string]uint64) error {
 	return refuseBackup(c.Daemon.restoreBackup(id, used, config.RoleCommandLine, ""))
 }
 
-// LastRestore tells how the last restoring ended.
+// LastRestore returns the result of the last restore.
 func (c controlled) LastRestore() state.RestoreResult { return c.backups.Last() }
 
-// StateUse states what a donation's line has carried.
+// StateUse records how many bytes a donation's line has carried, as somebody states.
 func (c controlled) StateUse(ctx context.Context, donation string, bytes uint64) error {
 	return refuseBackup(c.Box.StateUse(ctx, donation, bytes))
 }

@@ -33,15 +33,16 @@ import (
 	"passerelle/image/update/plan"
 )
 
-// slotBox is a box with a card of files: the parts of its daemon that talk to hubs and take releases, and the server that writes the card.
+// slotBox is a box whose card is made of files: the parts of its daemon that talk to hubs and take releases, and the server that
+// writes the card.
 type slotBox struct {
 	*memberWorld
-	root     string // of trust, a file
+	root     string // file with the root of trust
 	card     slot.Card
 	restarts atomic.Int32
 }
 
-// systemOf returns the parts of a system; its version is at the beginning of its root.
+// systemOf returns the parts of a system. The root begins with its version.
 func systemOf(version string) (root, boot []byte) {
 	random := rand.NewChaCha8([32]byte{9})
 	root, boot = make([]byte, 100<<10), make([]byte, 30<<10)
@@ -95,7 +96,7 @@ func newSlotBox(t *testing.T, hub *testHub, people *signer) *slotBox {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for ctx.Err() == nil { // it ends when it is idle, and its socket starts it again
+		for ctx.Err() == nil { // it exits when it is idle, and its socket starts it again
 			server.Serve(ctx, l)
 			if os.Remove(socket); ctx.Err() == nil {
 				if l, err = net.Listen("unix", socket); err != nil {
@@ -112,7 +113,8 @@ func newSlotBox(t *testing.T, hub *testHub, people *signer) *slotBox {
 	return b
 }
 
-// boot boots the slot that the boot script does, judges it, and starts the daemon's parts. It goes on until a slot works.
+// boot boots the slot that the boot script would choose, judges it, and starts the daemon's parts. It repeats this until a slot
+// works.
 func (b *slotBox) boot(dir string) {
 	b.t.Helper()
 	for tries := 0; ; tries++ {
@@ -155,7 +157,7 @@ func (b *slotBox) boot(dir string) {
 	}
 }
 
-// goOn restarts the box if a release lies ready and its daemon would start it now. It tells whether it did.
+// goOn restarts the box if a release is ready and the daemon would start it now. It tells whether it did.
 func (b *slotBox) goOn() bool {
 	b.t.Helper()
 	r := b.releases.(*releases)
@@ -170,7 +172,7 @@ func (b *slotBox) goOn() bool {
 	return true
 }
 
-// heard returns the newest stage of the release that the box has heard and verified.
+// heard returns the newest stage of the release that the box has received and verified.
 func (b *slotBox) heard(staged update.Staged) *rollout.Stage {
 	b.stages.wait(staged, b.member.name(), b.box.Status().Clock)
 	b.stages.mu.Lock()
@@ -178,8 +180,8 @@ func (b *slotBox) heard(staged update.Staged) *rollout.Stage {
 	return b.stages.memory.Stage(staged.Rule.Key)
 }
 
-// TestRollout: releases go to boxes in stages, through the hub's own parts and the box's: the first boxes, more, all; halted and resumed
-// by a person, halted by the hub itself when boxes go back, and given up.
+// TestRollout: releases are rolled out in stages, with the hub's own code and the box's: to the first boxes, to more, to all. A person
+// halts and resumes a roll-out; the hub halts it when boxes go back; a person gives it up.
 func TestRollout(t *testing.T) {
 	t.Parallel()
 	const boxCount = 20
@@ -209,7 +211,7 @@ func TestRollout(t *testing.T) {
 	epoch := int64(0)
 	var hash rollout.Hash
 	var staged update.Staged
-	// below are the boxes with a place below so many in 1000.
+	// below returns the boxes whose place is below permille of 1000.
 	below := func(permille int) (all []*slotBox) {
 		for i, b := range boxes {
 			if rollout.Place(names[i], hash) < permille {
@@ -218,7 +220,7 @@ func TestRollout(t *testing.T) {
 		}
 		return all
 	}
-	// release publishes a release, for which one box is among the first, and three more in the next stage.
+	// release publishes a release with one box in the first stage and three more in the next one.
 	release := func(version string) {
 		t.Helper()
 		root, boot := systemOf(version)
@@ -274,7 +276,7 @@ func TestRollout(t *testing.T) {
 			Registry: hub.desk, Boxes: known.Boxes, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		}))
 	}
-	// settles waits until each box has taken what it may, and these run a version, and no others do.
+	// settles waits until each box has taken what it may. Then the boxes of want run the version, and no others do.
 	settles := func(when, version string, want []*slotBox) {
 		t.Helper()
 		boxes[0].eventually(when+": the boxes of the stage run it", func() bool {
@@ -298,7 +300,7 @@ func TestRollout(t *testing.T) {
 			}
 		}
 	}
-	// counted waits until the hub counts so.
+	// counted waits until the hub has these counts.
 	counted := func(when string, want hubstages.Counts) {
 		t.Helper()
 		boxes[0].eventually(when+fmt.Sprintf(": the hub counts %+v", want), func() bool {
@@ -307,7 +309,7 @@ func TestRollout(t *testing.T) {
 	}
 
 	release("1.1.0")
-	for _, b := range boxes { // without a stage nobody takes it
+	for _, b := range boxes { // without a stage no box takes it
 		b.eventually("the box knows the release and waits", func() bool {
 			u := b.releases.(*releases).describe(b.box.Status(), b.box.Config())
 			return u.Newest == "1.1.0" && u.Fetches == string(rollout.Later)
@@ -344,7 +346,7 @@ func TestRollout(t *testing.T) {
 		t.Fatalf("a release that works is %+v", current())
 	}
 
-	// One that does not work: the first box goes back, and the hub halts it.
+	// A release that does not work: the first box goes back, and the hub halts the roll-out.
 	release("1.2.0")
 	begin("1.2.0")
 	tried := func(b *slotBox) bool {
@@ -370,7 +372,7 @@ func TestRollout(t *testing.T) {
 		}
 	}
 	back("1 %", below(10))
-	// A person goes on all the same: more go back, and it is halted once more, and given up.
+	// A person resumes it nevertheless: more boxes go back, it is halted again, and given up.
 	act(hubstages.Resume)
 	if watch(); current().Phase != registry.Going {
 		t.Fatalf("what a person knew of halts it: %+v", current())

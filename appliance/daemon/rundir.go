@@ -135,11 +135,11 @@ func (p paths) forgetResidents() error {
 	return nil
 }
 
-// scheduleForget starts a process that outlives this one and forgets residents after HandoverTTL, unless a daemon has restored
-// them by then. It only runs after an orderly stop: a killed daemon leaves dnsmasq running with its leases and sessions in the
-// kernel, and a process that waits for that would cost a small board memory all the time.
+// scheduleForget starts a process that outlives this one and removes the files about residents after HandoverTTL, unless a daemon
+// has restored them by then. It is called only at an orderly stop: a killed daemon leaves dnsmasq running with its leases, and
+// sessions in the kernel, and a process that waits for that would cost a small board memory all the time.
 //
-// If a service manager made the folder, it removes it when the service stops, and kills the service's processes
+// A service manager that made the folder removes it when the service stops, and kills the service's processes
 // (RUNTIME_DIRECTORY in systemd.exec(5)).
 func (p paths) scheduleForget(log *slog.Logger) {
 	if _, err := os.Lstat(p.handoverPath()); err != nil {
@@ -156,8 +156,8 @@ func (p paths) scheduleForget(log *slog.Logger) {
 	}
 }
 
-// ForgetAfter forgets residents that long after a daemon's end. It ends early when a daemon has restored the handover, or the
-// run directory is removed. socket is the daemon's.
+// ForgetAfter removes the files about residents when the duration has passed since the daemon's end. It returns early when a daemon
+// has restored the handover, or the run directory is removed. socket is the daemon's.
 func ForgetAfter(ctx context.Context, socket string, after time.Duration) error {
 	p := paths{socket: socket}
 	for ctx.Err() == nil {
@@ -189,7 +189,7 @@ func (p paths) forgetExpired(after time.Duration) (left time.Duration, err error
 		return left, nil
 	}
 	f, err := private.Lock(p.lockPath())
-	if errors.Is(err, private.ErrLocked) { // by a daemon that starts and will remove it
+	if errors.Is(err, private.ErrLocked) { // a daemon has the lock: it starts, and will remove the handover
 		return time.Second, nil
 	}
 	if err != nil {
@@ -254,7 +254,7 @@ func (d *Daemon) loadState() appliance.RuntimeState {
 func (d *Daemon) writeHandover(a appliance.Handover) error {
 	err := writeJSON(d.handoverPath(), handoverFile{Boot: bootID(), At: clock.SinceBoot(), Handover: a})
 	if err != nil {
-		err = errors.Join(err, d.forgetResidents()) // their age would be unknown
+		err = errors.Join(err, d.forgetResidents()) // without the handover the leases' age would be unknown
 	}
 	return err
 }

@@ -24,7 +24,7 @@ import (
 // certificateFile is the file of the certificate and its key in the state folder.
 const certificateFile = "https.pem"
 
-// serveSecure serves the lenders' and technicians' pages over HTTPS, and the latter on the wired side, too.
+// serveSecure serves the lenders' and technicians' pages over HTTPS, and the technicians' pages also on the lines' networks.
 func (d *Daemon) serveSecure(ctx context.Context, tokens accountStore, wired *wiredSide) error {
 	l, err := d.listen(ctx, plan.PortSecure)
 	if err != nil {
@@ -46,12 +46,12 @@ func (d *Daemon) serveSecure(ctx context.Context, tokens accountStore, wired *wi
 	return errors.Join(err, tasks.Wait())
 }
 
-// newCertificate returns the box's certificate, once there is a box.
+// newCertificate returns the box's certificate. It needs d.box.
 func (d *Daemon) newCertificate() *web.Certificate {
 	return &web.Certificate{Path: filepath.Join(d.state, certificateFile), Site: d.certificateNames, Now: time.Now, Log: d.log}
 }
 
-// fingerprint returns that of the box's certificate, "" if there is none.
+// fingerprint returns the fingerprint of the box's certificate, "" if there is none.
 func (d *Daemon) fingerprint() string {
 	f, err := d.certificate.Fingerprint()
 	if err != nil {
@@ -60,7 +60,7 @@ func (d *Daemon) fingerprint() string {
 	return f
 }
 
-// access is from where technicians may use their pages.
+// access returns from where technicians may use their pages.
 func (d *Daemon) access() config.Access { return d.box.Config().Admin.Access }
 
 // certificateNames returns the names in the box's certificate.

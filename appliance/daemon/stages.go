@@ -12,15 +12,15 @@ import (
 	"passerelle/image/update"
 )
 
-// stages are what the box knows of how far a release may go: the last text of its hubs, and the newest one that was verified, which
-// is kept. Whose stages count is known with a release only, so that a text is verified when a release asks. Methods are safe for
-// concurrent use.
+// stages are what the box knows about the stages of roll-outs: the last text from its hubs, and the newest verified one, which is
+// stored. A release names the key that signs its stages, so a text is verified only when wait is called for a release. Methods are
+// safe for concurrent use.
 type stages struct {
 	file records.File[rollout.Memory]
 	log  *slog.Logger
 
 	mu     sync.Mutex
-	heard  []byte // nil once it was verified or refused
+	heard  []byte // the text to verify; nil once it is verified or refused
 	memory rollout.Memory
 }
 
@@ -33,7 +33,7 @@ func newStages(folder string, log *slog.Logger) *stages {
 	return s
 }
 
-// hear takes what a hub says.
+// hear stores the text of a hub, to be verified.
 func (s *stages) hear(text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +42,7 @@ func (s *stages) hear(text []byte) {
 	}
 }
 
-// wait returns why a release that goes out so is not taken now, by a box with that name in its fleet.
+// wait returns why the box, by its name in its fleet, does not take a release now; "" if it may.
 func (s *stages) wait(of update.Staged, box string, clock state.Clock) rollout.Wait {
 	if of.Rule == (rollout.Rule{}) {
 		return ""

@@ -28,16 +28,17 @@ func (p paths) stickSocket() string { return p.runDir() + "-stick.sock" }
 const (
 	stickLook   = time.Minute      // between looks at the clock
 	stickRetry  = time.Hour        // after a failure
-	stickSettle = 10 * time.Minute // after a start, by day: lines, the clock and the radio go first
+	stickSettle = 10 * time.Minute // after a start, by day: lines, the clock and the radio come first
 	stickMissed = 30 * time.Hour   // a box that is off at night writes by day
 	stickAbsent = 48 * time.Hour   // before a missing stick is a problem
 	nightEnd    = 6                // o'clock
-	nightOpen   = 3                // from then on also where residents are online
+	nightOpen   = 3                // from this hour on also while the box is open
 )
 
-// stickRecord is what the box keeps of its sticks: in the folder of secrets, so that a restored box goes on with the same ones.
+// stickRecord is what the box stores about its sticks. It is in the folder of secrets, so that a restored box continues with the
+// same sticks.
 type stickRecord struct {
-	Box  string            `json:"box"` // that the sticks are marked with; "" before the first
+	Box  string            `json:"box"` // the mark on the sticks; "" before the first stick
 	Key  backup.Key        `json:"key"` // seals the backups
 	Last state.StickBackup `json:"last"`
 }
@@ -48,17 +49,17 @@ type sticks struct {
 	client stick.Client
 	now    func() time.Time // in the box's zone
 	up     func() time.Duration
-	name   func() string // of the box
+	name   func() string // the box's name
 
 	writing sync.Mutex
 	mu      sync.Mutex
-	kept    *stickRecord  // as the file has it; nil: it is to be read
+	kept    *stickRecord  // as the file has it; nil if it must be read
 	wrote   time.Duration // when this run last wrote a backup, since boot; 0 for not yet
 }
 
 func (d *Daemon) newSticks() *sticks {
 	conf := func() config.Box {
-		if d.box == nil { // the first problems are read before there is one
+		if d.box == nil { // the first problems are read before there is a box
 			return d.config.Box
 		}
 		return d.box.Config().Box
@@ -74,7 +75,7 @@ func (p paths) stickFile() records.File[stickRecord] {
 	return records.File[stickRecord]{Path: filepath.Join(p.state, accessFolder, "stick.json"), Version: 1}
 }
 
-// record returns what is kept. An unreadable file is none: a stick can be marked again.
+// record returns the stored record. An unreadable file counts as none: a stick can be marked again.
 func (s *sticks) record() stickRecord {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +89,7 @@ func (s *sticks) record() stickRecord {
 	return *s.kept
 }
 
-// change changes what is kept.
+// change changes the stored record.
 func (s *sticks) change(f func(*stickRecord)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +101,7 @@ func (s *sticks) change(f func(*stickRecord)) error {
 	return fmt.Errorf("keep what is known of sticks: %w", err)
 }
 
-// Last tells how writing to sticks goes, nil if none is marked.
+// Last returns the result of the last write to sticks, nil if no stick is marked.
 func (s *sticks) Last() *state.StickBackup {
 	if r := s.record(); r.Box != "" {
 		return &r.Last
@@ -108,7 +109,7 @@ func (s *sticks) Last() *state.StickBackup {
 	return nil
 }
 
-// problems returns what of it wants attention.
+// problems returns the problems with the sticks that need attention.
 func (s *sticks) problems() []state.Problem {
 	last := s.Last()
 	if last == nil || last.Why == "" {
@@ -121,7 +122,7 @@ func (s *sticks) problems() []state.Problem {
 		}
 		return []state.Problem{state.NewProblem(state.StickAbsent)}
 	case stick.Busy, stick.Slow:
-		if age := s.now().Sub(last.Done); age >= 0 && age < stickAbsent { // once is no problem
+		if age := s.now().Sub(last.Done); age >= 0 && age < stickAbsent { // one missed night is not a problem
 			return nil
 		}
 	case stick.Damaged:
@@ -134,7 +135,7 @@ func (s *sticks) problems() []state.Problem {
 	return []state.Problem{state.NewProblem(state.StickFails, "error", last.Error)}
 }
 
-// List returns the sticks that are plugged in. Without a USB drive nobody is asked.
+// List returns the sticks that are plugged in. Without a USB drive it does not ask the server.
 func (s *sticks) List(ctx context.Context) (all []state.Stick, err error) {
 	if len(stick.Devices(s.root)) == 0 {
 		return nil, nil
@@ -161,8 +162,8 @@ func (s *sticks) List(ctx context.Context) (all []state.Stick, err error) {
 	return all, nil
 }
 
-// Mark marks a stick for this box, and writes the first backup to it. The passphrase opens that and all that follow; it is kept
-// nowhere. Sticks that were marked before get theirs sealed by it, too.
+// Mark marks a stick for this box, and writes the first backup to it. The passphrase opens this backup and all that follow; it is
+// not stored. It also seals the backups of sticks that were marked before.
 func (s *sticks) Mark(ctx context.Context, device, passphrase string) error {
 	if !s.configured {
 		return ErrUnconfigured
@@ -186,7 +187,7 @@ func (s *sticks) Mark(ctx context.Context, device, passphrase string) error {
 // errNoStick says that no stick of this box is plugged in.
 var errNoStick = &stick.Error{Code: stick.Absent, Text: "no USB stick that is marked for this box is plugged in"}
 
-// Write writes a backup to each stick of this box that is plugged in. It is written if one of them has it. How that ended is kept,
+// Write writes a backup to each stick of this box that is plugged in. It succeeds if one of them has it. The result is stored,
 // unless no stick is marked: then the error is errNoStick.
 func (s *sticks) Write(ctx context.Context) error {
 	if !s.writing.TryLock() {
@@ -198,7 +199,7 @@ func (s *sticks) Write(ctx context.Context) error {
 		return errNoStick
 	}
 	err := s.write(ctx, r)
-	if err != nil && ctx.Err() != nil { // the box stops, or who asked for it is gone
+	if err != nil && ctx.Err() != nil { // the box stops, or the caller went away
 		return err
 	}
 	kept := s.change(func(r *stickRecord) {
@@ -240,7 +241,7 @@ func (s *sticks) write(ctx context.Context, r stickRecord) error {
 	for _, one := range all {
 		switch {
 		case one.Wrong != nil && (one.Wrong.Code == stick.Damaged || one.Wrong.Code == stick.Slow || one.Wrong.Code == stick.Busy):
-			why = one.Wrong // it may be the one
+			why = one.Wrong // it may be this box's stick
 			continue
 		case one.Mark.Box != r.Box:
 			continue
@@ -258,8 +259,8 @@ func (s *sticks) write(ctx context.Context, r stickRecord) error {
 	return why
 }
 
-// stickDue tells whether a backup is to be written now. quiet says that the box is closed, up how long the machine runs, and wrote
-// when this run wrote the last one, since boot; 0 for not yet.
+// stickDue tells whether a backup is due now. quiet says that the box is closed, up is the time since boot, and wrote is when this
+// run wrote the last one, since boot; 0 for not yet.
 func stickDue(now time.Time, trusted, quiet bool, last state.StickBackup, up, wrote time.Duration) bool {
 	since := func(t time.Time) time.Duration { // the clock may have been put back
 		if t.IsZero() || t.After(now) {
@@ -270,7 +271,7 @@ func stickDue(now time.Time, trusted, quiet bool, last state.StickBackup, up, wr
 	switch {
 	case !last.Failed.IsZero() && since(last.Failed) < stickRetry:
 		return false
-	case !trusted: // dates say nothing
+	case !trusted: // dates mean nothing
 		return up >= stickSettle && (wrote == 0 || up-wrote >= 24*time.Hour)
 	case !last.Done.After(now) && state.DateOf(last.Done.In(now.Location())) == state.DateOf(now):
 		return false
@@ -328,7 +329,7 @@ func (t technicianBackups) CheckStick(ctx context.Context, device, name, passphr
 	return t.sticks.Check(ctx, device, name, passphrase)
 }
 
-// LastStick tells how writing to sticks goes.
+// LastStick returns the result of the last write to sticks.
 func (t technicianBackups) LastStick() *state.StickBackup { return t.sticks.Last() }
 
 // ListSticks returns the sticks that are plugged in.
@@ -337,17 +338,17 @@ func (c controlled) ListSticks(ctx context.Context) ([]state.Stick, error) {
 	return all, refuseStick(err)
 }
 
-// MarkStick marks a stick, and notes that.
+// MarkStick marks a stick, and adds that to the journal.
 func (c controlled) MarkStick(ctx context.Context, device, passphrase string) error {
 	return c.noted(journal.BackedUp, refuseStick(c.sticks.Mark(ctx, device, passphrase)))
 }
 
-// WriteStick writes a backup to the sticks of this box, and notes that.
+// WriteStick writes a backup to the sticks of this box, and adds that to the journal.
 func (c controlled) WriteStick(ctx context.Context) error {
 	return c.noted(journal.BackedUp, refuseStick(c.sticks.Write(ctx)))
 }
 
-// refuseStick returns an error as the control socket reports it: a stick is the business of who stands before the box.
+// refuseStick returns an error as the control socket reports it: errors of a stick are the caller's, who stands at the box.
 func refuseStick(err error) error {
 	if _, ok := errors.AsType[*stick.Error](err); ok || errors.Is(err, stick.ErrNone) {
 		return control.Refuse(err)

@@ -22,8 +22,8 @@ import (
 	"passerelle/image/stick"
 )
 
-// TestStickDue: a backup is written once a night, by day if the box was off at night, not again and again after a failure, and at each
-// start while nobody knows the date.
+// TestStickDue: a backup is written once a night, by day if the box was off at night, not repeatedly after a failure, and at each
+// start while the date is not known.
 func TestStickDue(t *testing.T) {
 	t.Parallel()
 	zone, err := time.LoadLocation("Europe/Paris")
@@ -41,7 +41,7 @@ func TestStickDue(t *testing.T) {
 		var last state.StickBackup
 		up := time.Duration(0)
 		wrote := map[state.Date]int{}
-		begin := time.Date(2026, 10, 10, 12, 0, 0, 0, zone) // summer time ends in it
+		begin := time.Date(2026, 10, 10, 12, 0, 0, 0, zone) // summer time ends in this month
 		for now := begin; now.Before(begin.AddDate(0, 1, 0)); now = now.Add(time.Minute) {
 			if off(now) {
 				up = 0
@@ -94,7 +94,7 @@ func TestStickDue(t *testing.T) {
 	}
 }
 
-// shelf is a machine with a USB port, and what is plugged in: folders stand for sticks.
+// shelf is a machine with a USB port and the sticks that are plugged in, each of which is a folder.
 type shelf struct {
 	*sticks
 	t     testing.TB
@@ -103,7 +103,7 @@ type shelf struct {
 	clock time.Time
 }
 
-// newShelf returns the sticks of a box in a folder, which has what fill gives it if it is configured.
+// newShelf returns the sticks of a box in a folder. If the box is configured, it has the files of home.fill.
 func newShelf(t testing.TB, configured bool) (*shelf, home) {
 	t.Helper()
 	h := newHome(t, t.TempDir())
@@ -137,7 +137,7 @@ func newShelf(t testing.TB, configured bool) (*shelf, home) {
 	return x, h
 }
 
-// plugIn plugs a stick in, which has what is in a folder.
+// plugIn plugs in a stick with a folder's content.
 func (x *shelf) plugIn(device, dir string) {
 	machine := x.root.(fstest.MapFS)
 	where := "devices/platform/usb1/1-1/block/" + device
@@ -158,8 +158,8 @@ func (x *shelf) codes() string {
 	return strings.Join(all, " ")
 }
 
-// TestStickToNewBox: a stick is marked with one passphrase, gets a backup, and another one at night, of which a new box is made. That
-// box goes on with the stick. The passphrase is nowhere, neither on the box nor on the stick.
+// TestStickToNewBox: a stick is marked with a passphrase and gets a backup, and another one at night. A new box is restored from that
+// one, and continues with the stick. The passphrase is neither on the box nor on the stick.
 func TestStickToNewBox(t *testing.T) {
 	t.Parallel()
 	x, h := newShelf(t, true)
@@ -198,7 +198,7 @@ func TestStickToNewBox(t *testing.T) {
 		}))
 	}
 
-	// A card that is made again has an unreadable ledger (image/files/usr/lib/passerelle/data).
+	// A data partition that was made again has an unreadable ledger (image/files/usr/lib/passerelle/data).
 	y, n := newShelf(t, false)
 	n.write("state/ledger.db", "lost with the data partition\n")
 	y.plugIn("sdb", dir)
@@ -234,8 +234,8 @@ func TestStickToNewBox(t *testing.T) {
 	}
 }
 
-// TestStickTroubles: why no backup is written is kept and said, a stick that is only away for a night is no problem, and the next
-// backup clears it.
+// TestStickTroubles: the reason why no backup is written is stored and reported, a stick that is missing for only one night is not a
+// problem, and the next backup clears the problem.
 func TestStickTroubles(t *testing.T) {
 	t.Parallel()
 	x, h := newShelf(t, true)

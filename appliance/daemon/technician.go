@@ -18,10 +18,10 @@ import (
 	"passerelle/captive/places/directory"
 )
 
-// accessFolder has the technicians' secrets, in the state folder.
+// accessFolder, in the state folder, has the technicians' secrets.
 const accessFolder = "access"
 
-// openLogins opens the technicians' logins, once in the process: they outlive a restart within it. A box whose disk fails
+// openLogins opens the technicians' logins, once in the process: they outlive a restart within it. If the disk fails, the box
 // shares without them.
 func (d *Daemon) openLogins() {
 	if d.logins != nil {
@@ -71,7 +71,7 @@ func (c configuration) Versions() ([]config.Version, error) { return c.history.V
 
 func (c configuration) Version(r config.Revision) ([]byte, error) { return c.history.Text(r) }
 
-// disk returns what is free on the disk of the state folder, zero if unknown.
+// disk returns the size and free space of the state folder's disk, zero if unknown.
 func (d *Daemon) disk() admin.Disk {
 	var s unix.Statfs_t
 	if err := unix.Statfs(d.state, &s); err != nil {
@@ -80,12 +80,12 @@ func (d *Daemon) disk() admin.Disk {
 	return admin.Disk{Free: s.Bavail * uint64(s.Bsize), Total: s.Blocks * uint64(s.Bsize)}
 }
 
-// lists are the lists of places in a folder. They are read again when the folder changes: each import replaces a file in it.
+// lists are the lists of places in a folder. They are reloaded when the folder changes: each import replaces a file in it.
 type lists struct {
 	dir string
 
 	mu   sync.Mutex
-	read time.Time // the folder's time when it was read
+	read time.Time // the folder's modification time when it was read
 	all  []admin.List
 }
 

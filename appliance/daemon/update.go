@@ -26,11 +26,11 @@ type configUpdater struct {
 	history config.History
 	pending *pending
 	box     reconfigurer
-	note    func(journal.Entry) // into the journal of changes
+	note    func(journal.Entry) // adds to the journal of changes
 	now     func() time.Time
 	log     *slog.Logger
 	restart func(with *config.Config, why string) // ends this run of the daemon
-	hangups chan<- os.Signal                      // makes the next run read the file
+	hangups chan<- os.Signal                      // a signal makes the next run read the file
 
 	mu      sync.Mutex // held during a change
 	applied []byte     // the text that the box uses, nil if it uses no file
@@ -43,7 +43,7 @@ type reconfigurer interface {
 }
 
 // Apply replaces the file, if it has the revision, and applies the text to the box. Errors of the caller or the text are in
-// the Result; the error is that of the machine or of a daemon that ends. Neither they nor the log contain a password.
+// the Result; err is an error of the machine, or says that the daemon ends. Neither they nor the log contain a password.
 func (d *configUpdater) Apply(ctx context.Context, text []byte, revision config.Revision, role config.Role) (config.Result, error) {
 	return d.applyFrom(ctx, text, revision, role, "")
 }
@@ -116,8 +116,8 @@ func (d *configUpdater) apply(ctx context.Context, text []byte, revision config.
 	return r, nil
 }
 
-// save keeps the version that the box uses, notes a change that a technician must confirm, and replaces the file. Nothing has
-// changed if one of these fails; but root's own file is applied anyway.
+// save keeps the version that the box uses, records a change that a technician must confirm, and replaces the file. If one of
+// these fails, nothing has changed; root's own file is applied anyway.
 func (d *configUpdater) save(c *config.Config, text []byte, revision config.Revision, role config.Role, from config.Side) error {
 	_, now, err := d.file.Read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,7 +136,7 @@ func (d *configUpdater) save(c *config.Config, text []byte, revision config.Revi
 		Revision: config.RevisionOf(d.applied), Replaced: d.now(), By: role, Side: from, Changes: changes,
 	}, d.applied)
 	if kept != nil {
-		if now != config.RevisionOf(text) { // else root has written the file already
+		if now != config.RevisionOf(text) { // otherwise root has written the file already
 			return kept
 		}
 		d.log.Warn("the configuration before is not kept", "error", kept)
@@ -151,7 +151,7 @@ func (d *configUpdater) save(c *config.Config, text []byte, revision config.Revi
 		return errors.Join(err, undo())
 	}
 	d.note(journal.Entry{What: journal.Settings, By: role, Side: from, Keys: keysOf(changes)})
-	if role != config.RoleTechnician && role != config.RoleLender { // root's own change, or the return to the one before
+	if role != config.RoleTechnician && role != config.RoleLender { // root's own change, or an undo
 		return d.pending.end()
 	}
 	return d.pending.follow(config.RevisionOf(text))

@@ -89,7 +89,7 @@ func (o *testUpdater) check(r config.Result, file string, given ...string) {
 	}
 }
 
-// TestUpdate: a change is in the file and given to the box; of two writers the second gets a conflict, and nothing is lost.
+// TestUpdate: a change is written to the file and applied to the box. Of two writers the second gets a conflict, and nothing is lost.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	o := newTestUpdater(t)
@@ -186,7 +186,7 @@ func TestConcurrentUpdates(t *testing.T) {
 	}
 }
 
-// TestRefusedUpdate: the result has the problems, line by line, and never a password.
+// TestRefusedUpdate: the result has the problems with their lines, and never a password.
 func TestRefusedUpdate(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(string) string{

@@ -28,14 +28,14 @@ import (
 func (p paths) updateSocket() string { return p.runDir() + "-update.sock" }
 
 const (
-	releasesName  = "fleet"          // of the download: its address is in that section
-	releasesEvery = 24 * time.Hour   // a look at the metadata is some 6 kB
-	updatesTick   = 5 * time.Second  // between looks whether a release can be started
-	slotsAfter    = 30 * time.Second // the start, the slots are read: the card is busy before. Who went back asks sooner
-	restartWait   = 5 * time.Minute  // before it is asked for once more
+	releasesName  = "fleet"          // name of the download: its address is in that section
+	releasesEvery = 24 * time.Hour   // between checks of the metadata, some 6 kB each
+	updatesTick   = 5 * time.Second  // between checks whether a release can be started
+	slotsAfter    = 30 * time.Second // from the start until the slots are read: the card is busy before. After a fallback they are read at once
+	restartWait   = 5 * time.Minute  // before the restart is requested again
 )
 
-// updateAsker asks the server that writes the card.
+// updateAsker sends requests to the server that writes the card.
 type updateAsker interface {
 	Ask(ctx context.Context, q agent.Request, from trust.Source, progress func(agent.Progress)) (agent.Result, error)
 }
@@ -54,19 +54,19 @@ type releases struct {
 	now     func() time.Time // in the box's zone
 	up      func() time.Duration
 	presses chan agent.Request
-	keep    func(context.Context)            // writes the backups of before the other system runs
-	wait    func(update.Staged) rollout.Wait // why a release that goes out so is not taken now
+	keep    func(context.Context)            // writes the backups before the other system runs
+	wait    func(update.Staged) rollout.Wait // why a release is not taken now, by its roll-out; "" if it may be
 
 	mu      sync.Mutex
-	pressed time.Duration // when a look was asked for, since boot; 0 for none that counts still
-	busy    bool          // a request is carried out
+	pressed time.Duration // when somebody pressed to look for a release, since boot; 0 if no press counts
+	busy    bool          // a request is in flight
 	slots   *update.Slots // as last read, nil before that
-	result  agent.Result  // of the last look
+	result  agent.Result  // of the last look or installation
 	there   agent.Progress
-	settled string        // the newest release of the hubs, by its manifest, if nothing is to be asked about it any more
-	waits   bool          // what hubs have waits for residents, hours or budget
+	settled string        // the newest release of the hubs, by its manifest, if it needs no further request
+	waits   bool          // the hubs' release waits for residents, hours or budget
 	err     error         // of the last request
-	asked   time.Duration // when the restart was asked for, since boot; 0 for not yet
+	asked   time.Duration // when the restart was requested, since boot; 0 for not yet
 }
 
 func (d *Daemon) newReleases() *releases {
@@ -78,8 +78,8 @@ func (d *Daemon) newReleases() *releases {
 	}
 }
 
-// keepBackups keeps a backup on the box, and writes one to its sticks if it has any. The way to another system must be open on a
-// full disk, too: it does not depend on either.
+// keepBackups writes a backup on the box, and one to its sticks if it has any. Errors are only logged, since the box must be able
+// to switch to the other system on a full disk, too.
 func (d *Daemon) keepBackups(ctx context.Context) {
 	if _, err := d.backups.Keep(); err != nil {
 		d.log.Warn("the box as it is now is not kept", "error", err)
@@ -92,7 +92,7 @@ func (d *Daemon) keepBackups(ctx context.Context) {
 	}
 }
 
-// facts are what the decisions depend on.
+// facts returns what the decisions about updates depend on.
 func (r *releases) facts(s state.Status, c *config.Config) updates.Facts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,13 +102,13 @@ func (r *releases) facts(s state.Status, c *config.Config) updates.Facts {
 	}
 }
 
-// situation returns what fetching a release depends on.
+// situation returns the conditions for fetching a release.
 func (r *releases) situation() fetch.Situation {
 	s, c := r.box.Status(), r.box.Config()
 	return r.may(situation(s, c), s, c)
 }
 
-// may narrows the situation of all downloads to that of releases.
+// may limits the situation of all downloads to that of releases.
 func (r *releases) may(out fetch.Situation, s state.Status, c *config.Config) fetch.Situation {
 	if out.Line == nil {
 		return out
@@ -151,7 +151,8 @@ func (r *releases) fetch(ctx context.Context, address string, client *http.Clien
 	return r.bring(ctx, again, mirror.Site{Client: client, URL: site})
 }
 
-// bring installs what a source offers. pressed tells whether somebody asked for it, who need not wait for others.
+// bring installs the release that a source offers. pressed tells whether somebody pressed for it: then the stages of the roll-out do
+// not matter.
 func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (string, error) {
 	install := agent.Request{Do: agent.Install, Again: pressed}
 	if !pressed {
@@ -177,10 +178,10 @@ func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (
 	return fmt.Sprintf("release %s lies in the other slot", result.Newest), nil
 }
 
-// mayFetch returns why no release may be fetched now, nor any other file.
+// mayFetch returns why no release or other file of the fleet may be fetched now, "" if it may.
 func (r *releases) mayFetch() string { return r.fetcher.Obstacle(r.situation()) }
 
-// releasesFrom returns the server that releases come from: the mirror, else a hub; "" for none.
+// releasesFrom returns the host that releases come from: the mirror, otherwise the first hub; "" for none.
 func releasesFrom(c config.Fleet) string {
 	if c.Mirror != "" || !c.Member() {
 		return fetch.Host(c.Mirror)
@@ -192,7 +193,7 @@ func releasesFrom(c config.Fleet) string {
 	return host
 }
 
-// gated is a source that is read while a release may be fetched.
+// gated is a source that can be read only while a release may be fetched.
 type gated struct {
 	trust.Source
 	may func() string
@@ -206,8 +207,8 @@ func (g gated) Read(ctx context.Context, name string, limit int64) ([]byte, erro
 	return g.Source.Read(ctx, name, limit)
 }
 
-// fromHubs installs the newest release that hubs have, unless there is a mirror for that. t must be fresh: it says without a question
-// whether there is one. Hubs carry the files, and are believed no more than a mirror.
+// fromHubs installs the newest release that hubs have, unless a mirror is configured. t must have just been refreshed: it says
+// without a request whether there is a release. Hubs deliver the files, and are trusted no more than a mirror.
 func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Source) error {
 	c := r.box.Config().Fleet
 	r.mu.Lock()
@@ -247,7 +248,7 @@ func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Sour
 	return nil // status has the error
 }
 
-// resumes tells, once, that what waits may be fetched.
+// resumes returns true, once, when a release that waits may be fetched.
 func (r *releases) resumes() bool {
 	r.mu.Lock()
 	waits := r.waits
@@ -265,7 +266,7 @@ func newestRuns(r agent.Result) string {
 	return fmt.Sprintf("release %s is running, the newest", r.Newest)
 }
 
-// ask carries a request out, and keeps what came of it.
+// ask carries out a request, and stores its result.
 func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) (agent.Result, error) {
 	r.mu.Lock()
 	if r.busy {
@@ -289,14 +290,14 @@ func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) 
 	defer r.mu.Unlock()
 	r.busy = false
 	switch {
-	case err != nil && (ctx.Err() != nil || trust.IsWaiting(err)): // stopped, to go on later
+	case err != nil && (ctx.Err() != nil || trust.IsWaiting(err)): // interrupted, to be resumed later
 	case err != nil:
 		r.err = err
 		r.log.Warn("an update", "do", q.Do, "error", err)
 	case q.Do == agent.Slots:
 		r.slots = &result.Slots
 	case q.Do == agent.Look, q.Do == agent.Install:
-		r.result, r.there, r.slots = result, agent.Progress{}, &result.Slots // the look may have taught it the version that runs
+		r.result, r.there, r.slots = result, agent.Progress{}, &result.Slots // the look may have revealed the running version
 		if q.Do == agent.Install && !result.Running {
 			r.log.Info("a release lies in the other slot, and was read back", "version", result.Newest)
 		}
@@ -304,7 +305,7 @@ func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) 
 	return result, err
 }
 
-// pressLasts is how long a press counts: residents may then be online as well.
+// pressLasts is how long a press counts. Meanwhile a release may be fetched while residents are online.
 const pressLasts = 2 * time.Hour
 
 // counts tells whether a press counts now. mu is held.
@@ -316,10 +317,10 @@ func (r *releases) setPressed(at time.Duration) {
 	r.pressed = at
 }
 
-// errNoMirror says that there is nobody to ask.
+// errNoMirror says that no server of releases is configured.
 var errNoMirror = errors.New("no address of releases is configured: set [fleet] mirror, or use a USB stick")
 
-// Look asks for a newer release now. The error says why not.
+// Look starts to look for a newer release now. The error says why it cannot.
 func (r *releases) Look() error {
 	if c := r.box.Config().Fleet; c.Mirror == "" {
 		if !c.Member() {
@@ -341,7 +342,7 @@ func (r *releases) Look() error {
 	return err
 }
 
-// press has a request carried out, after those under way.
+// press queues a request for run. The error is agent.Busy if another one is in flight or queued.
 func (r *releases) press(q agent.Request) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -356,7 +357,7 @@ func (r *releases) press(q agent.Request) error {
 	}
 }
 
-// FromStick installs the release of the USB stick that is plugged in. expired passes over the expiry of its signatures.
+// FromStick installs the release of the USB stick that is plugged in. expired accepts expired signatures.
 func (r *releases) FromStick(expired bool) error {
 	return r.press(agent.Request{Do: agent.Install, Stick: true, Expired: expired, Again: true})
 }
@@ -399,8 +400,8 @@ func (r *releases) run(ctx context.Context) error {
 	}
 }
 
-// rootless tells whether this system has said that it takes no releases, which only another system changes: nothing is asked by
-// itself any more. mu is held.
+// rootless tells whether the server has answered that this system takes no releases, which only another system changes. Then run
+// and fromHubs send no requests on their own. mu is held.
 func (r *releases) rootless() bool {
 	e, ok := errors.AsType[*agent.Error](r.err)
 	return ok && e.Code == agent.NoRoot

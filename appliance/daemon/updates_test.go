@@ -47,7 +47,7 @@ func testReleases() (*releases, *fakeAsker) {
 	}, asker
 }
 
-// quiet is a box that shares a line without anybody online.
+// quiet is a box that shares a line while nobody is online.
 func quiet() (state.Status, *config.Config) {
 	return state.Status{
 			State: state.Sharing, Clock: state.Clock{Now: afternoon, Trusted: true},
@@ -58,7 +58,7 @@ func quiet() (state.Status, *config.Config) {
 		}
 }
 
-// TestReleasesLine: releases use the line in use within its own budget, and never what is left of a cap to residents.
+// TestReleasesLine: releases use the line in use within their own budget, and never the part of a cap that is left to residents.
 func TestReleasesLine(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
@@ -123,8 +123,8 @@ func TestKeepsBefore(t *testing.T) {
 	}
 }
 
-// TestOthersFirst: a release that others take first is seen and not installed, nor started if it lies ready; who asks for it
-// does not wait.
+// TestOthersFirst: a release that other boxes take first is seen but not installed, and not started if it is already in the slot. A
+// press does not wait for them.
 func TestOthersFirst(t *testing.T) {
 	t.Parallel()
 	r, asker := testReleases()
@@ -162,7 +162,7 @@ func TestOthersFirst(t *testing.T) {
 	wait = ""
 	bring(false, look, install)
 
-	// Halted when it lies ready, it is not started in a closed box either.
+	// A release that is halted when it is ready is not started, even while the box is closed.
 	slots.Other, slots.Ready, slots.Staged, s.State, wait = "2026.2", true, staged, state.Closed, rollout.Halted
 	r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil)
 	if u := r.describe(s, c); !u.Ready || u.Starts != "halted" {
@@ -175,8 +175,8 @@ func TestOthersFirst(t *testing.T) {
 	}
 }
 
-// TestStages: a stage that is forged or older than what was seen changes nothing, also after a restart; one of another release
-// does not count.
+// TestStages: a forged stage, or one older than the newest that was seen, changes nothing, also after a restart. A stage of another
+// release does not count.
 func TestStages(t *testing.T) {
 	t.Parallel()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
@@ -228,13 +228,13 @@ func TestStages(t *testing.T) {
 	if got := s.wait(update.Staged{}, "", state.Clock{}); got != "" {
 		t.Errorf("a release without a rule waits: %q", got)
 	}
-	clock.Now = afternoon.AddDate(0, 0, 21) // no hub has said anything since
+	clock.Now = afternoon.AddDate(0, 0, 21) // no hub has sent anything since
 	if got := s.wait(staged, "aaaaaaaaaa", clock); got != "" {
 		t.Errorf("after the days of the rule: %q", got)
 	}
 }
 
-// TestWithoutRoot: a system that takes no releases is asked once, not every half minute for as long as it runs.
+// TestWithoutRoot: a system that takes no releases is asked once, not repeatedly.
 func TestWithoutRoot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestWithoutRoot(t *testing.T) {
 	})
 }
 
-// TestReleasesStatus: from the first reading of the slots to a release that waits, and to a way back.
+// TestReleasesStatus: the status from the first reading of the slots to a waiting release, and to a fallback.
 func TestReleasesStatus(t *testing.T) {
 	t.Parallel()
 	r, asker := testReleases()
@@ -295,7 +295,7 @@ func TestReleasesStatus(t *testing.T) {
 	stop(cut)
 	r.ask(ctx, agent.Request{Do: agent.Install}, nil)
 	want.Busy = false
-	check("cut off") // it goes on
+	check("cut off") // the transfer resumes
 
 	asker.do = func(func(agent.Progress)) (agent.Result, error) {
 		return agent.Result{}, &agent.Error{Code: agent.Code(trust.Unsigned), Text: "targets.json is refused"}

@@ -25,7 +25,7 @@ const lineEvery = 10 * time.Second
 
 // lineAddress is the box's address on a line's own network.
 type lineAddress struct {
-	index   int // of the interface, which another one with its name does not have
+	index   int // of the interface; another interface of the same name has another index
 	name    string
 	address netip.Prefix
 }
@@ -41,11 +41,11 @@ type wiredSide struct {
 	*Daemon
 	lines   lineReader
 	conf    func() *config.Config
-	changed chan struct{} // has one if links may have changed since it was last received
+	changed chan struct{} // has an element if links may have changed since the last receive
 	listen  func(context.Context, lineAddress) (net.Listener, error)
 }
 
-// wake makes the addresses be read again.
+// wake makes serve read the addresses again.
 func (w *wiredSide) wake() {
 	select {
 	case w.changed <- struct{}{}:
@@ -124,7 +124,7 @@ func (w *wiredSide) serve(ctx context.Context, s *http.Server, protect func(net.
 	}
 }
 
-// tell makes the addresses part of the status.
+// tell adds the addresses to the status.
 func (w *wiredSide) tell(open map[lineAddress]opened) {
 	pages := []string{}
 	for a := range open {
@@ -134,8 +134,8 @@ func (w *wiredSide) tell(open map[lineAddress]opened) {
 	w.pages.Store(&pages)
 }
 
-// addresses returns the box's private address on each donation's line. A box without donations has the technician who sets it
-// up on any of its interfaces. A public address gets no page: strangers reach it.
+// addresses returns the box's private address on each donation's line. A box without donations is being set up, and returns those
+// of all its interfaces, since the technician may be on any of them. A public address gets no page: strangers reach it.
 func (w *wiredSide) addresses() (all []lineAddress, err error) {
 	c := w.conf()
 	var lines []uplink.Status
@@ -167,8 +167,8 @@ func usable(a lineAddress, c *config.Config) bool {
 	return addr.Is4() && (addr.IsPrivate() || addr.IsLinkLocalUnicast()) && addr != c.Hotspot.Address.Addr() && a.name != c.Hotspot.Interface
 }
 
-// listenOnLine listens on a line's address, for packets that come in by its interface. So the hotspot's never do, whatever the
-// rules, and answers leave by the same line where two have the same network.
+// listenOnLine listens on a line's address, for packets that arrive at its interface. So packets of the hotspot never reach it,
+// whatever the rules, and answers leave by the same line if two lines have the same network.
 func listenOnLine(ctx context.Context, a lineAddress) (net.Listener, error) {
 	bound := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 		ctlErr := c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), a.name) })
@@ -181,7 +181,7 @@ func listenOnLine(ctx context.Context, a lineAddress) (net.Listener, error) {
 	return neighbors{l, a.address.Masked()}, nil
 }
 
-// neighbors is a listener for the clients of one network. Others, as a router forwards them, are refused.
+// neighbors is a listener for the clients of one network. Connections from elsewhere, which a router forwards, are refused.
 type neighbors struct {
 	net.Listener
 	network netip.Prefix

@@ -216,7 +216,7 @@ func TestWiredSide(t *testing.T) {
 		mu.Lock()
 		gone := open["192.168.7.2/24"]
 		mu.Unlock()
-		gone.Close() // its interface went, for example
+		gone.Close() // as when its interface disappears
 		time.Sleep(2 * lineEvery)
 		has("192.168.7.2/24", "192.168.8.2/24")
 		stop()

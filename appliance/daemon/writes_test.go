@@ -42,8 +42,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// writer writes something of the box into a folder: word is what is in it. read returns the word, and an error if what is there is
-// not whole. The ledger, backups and sticks have tests of their own, which go further.
+// writer writes one of the box's files into a folder, with a word as its content. read returns the word, and an error if the file is
+// incomplete. The ledger, backups and sticks have tests of their own, which go further.
 type writer struct {
 	write func(dir, word string) error
 	read  func(dir string) (word string, err error)
@@ -69,7 +69,7 @@ func wordIn(path string) (string, error) {
 	return "", fmt.Errorf("%s has neither word: %.80q", path, text)
 }
 
-// source makes a file to import beside the folder, outside of what is watched.
+// source makes a file to import, beside the folder and outside of what is watched.
 func source(dir, name, text string) (path string, err error) {
 	path = filepath.Join(filepath.Dir(dir), "sources", name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -84,7 +84,7 @@ func inFile(name string) func(dir string) (string, error) {
 
 func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
-// writers are all places but those that have tests of their own.
+// writers are all writers of the box's files, except those that have tests of their own.
 var writers = map[string]writer{
 	"a file": {
 		func(dir, word string) error {
@@ -259,7 +259,7 @@ var writers = map[string]writer{
 			if _, err := c.Fingerprint(); err != nil {
 				return err
 			}
-			// Without room it goes on with a certificate that is only in memory.
+			// Without room the box goes on with a certificate that is only in memory.
 			if kept, err := certificateWord(dir); err != nil || kept != word {
 				return fmt.Errorf("the certificate of %q is there, %w", kept, err)
 			}
@@ -349,11 +349,11 @@ var writers = map[string]writer{
 	},
 }
 
-// What stands for the words in files that cannot have them.
+// Values that stand for the words in files that cannot contain them.
 var (
 	wordDays  = map[string]time.Time{oldWord: noon().AddDate(0, 0, 1), newWord: noon().AddDate(0, 0, 2)}
 	wordCodes = map[string]string{oldWord: "7K2QX0M4TW", newWord: "7K2QX0M4TX"}
-	// Of five, since a report counts so.
+	// Multiples of five, since a report counts in steps of five.
 	wordCounts = map[string]report.Count{oldWord: 5, newWord: 10}
 )
 
@@ -440,13 +440,13 @@ func (w writer) must(t *testing.T, dir, word string) {
 	}
 }
 
-// TestWritesOnAFullDisk: with any amount of room, what was there stays, whole, with an error, or the new is there; and with room
-// again it is as if the disk had never been full.
+// TestWritesOnAFullDisk: whatever room the disk has, either the old file stays complete and there is an error, or the new file is
+// there. With room again, everything is as if the disk had never been full.
 func TestWritesOnAFullDisk(t *testing.T) {
 	labtest.Root(t)
 	for name, w := range writers {
 		if name == "a pack" {
-			continue // it leaves 100 MB free: it refuses before it writes
+			continue // this writer leaves 100 MB free: it refuses before it writes
 		}
 		t.Run(name, func(t *testing.T) {
 			fine := t.TempDir()
@@ -499,9 +499,9 @@ const (
 	childFolder = "PASSERELLE_TEST_FOLDER"
 )
 
-// TestPowerCuts: each writer has its file on the disk before the file takes another's place, never changes one in place, and has the
-// folder on the disk before it returns. So a cut at any moment leaves the old or the new, whole, and what was said stays. It
-// follows the writer's system calls.
+// TestPowerCuts: each writer syncs its file to the disk before the file replaces another one, never changes a file in place, and syncs
+// the folder before it returns. So a power cut at any moment leaves the old or the new file, complete, and what was acknowledged
+// stays. The test follows the writer's system calls.
 func TestPowerCuts(t *testing.T) {
 	if name := os.Getenv(childWriter); name != "" {
 		writers[name].must(t, os.Getenv(childFolder), newWord)
@@ -540,13 +540,13 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// diskModel knows what of a folder is on the disk, by the system calls of a process.
+// diskModel tracks which parts of a folder are on the disk, from the system calls of a process.
 type diskModel struct {
 	dir     string
 	was     map[string]bool   // files that were there before
 	dirty   map[string]bool   // files whose content may not be on the disk
 	folders map[string]string // folders whose entries may not be on the disk, and why
-	entries int               // how often one changed
+	entries int               // how often an entry changed
 	faults  []string
 }
 
@@ -597,7 +597,7 @@ func (d *diskModel) follow(t *testing.T, calls io.Reader) {
 // within tells whether a path is in the folder.
 func (d *diskModel) within(path string) bool { return strings.HasPrefix(path, d.dir+"/") }
 
-// call notes a system call that had success.
+// call records a system call that succeeded.
 func (d *diskModel) call(name, args string) {
 	var paths []string
 	for _, m := range quotedPath.FindAllStringSubmatch(args, -1) {
@@ -658,7 +658,7 @@ func (d *diskModel) call(name, args string) {
 	}
 }
 
-// end returns what is wrong.
+// end returns the faults that were found.
 func (d *diskModel) end() []string {
 	for _, why := range d.folders {
 		d.fault("it returns before the folder is on the disk: %s", why)
@@ -666,12 +666,12 @@ func (d *diskModel) end() []string {
 	return d.faults
 }
 
-// TestDiskModel: the model finds each fault that it is for.
+// TestDiskModel: the model finds each fault that it is meant to find.
 func TestDiskModel(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		what, calls string
-		want        string // in the fault; "" for none
+		want        string // part of the fault's text; "" for none
 	}{
 		{"as it should be", `1 openat(AT_FDCWD</x>, "/d/.a1", O_RDWR|O_CREAT|O_EXCL, 0600) = 7</d/.a1>
 1 write(7</d/.a1>, ""..., 4) = 4
