@@ -1,6 +1,6 @@
 // Package appliance is the box's control loop: observe, decide, plan, apply. It owns the box's state, in one goroutine.
 // Events only trigger reconciliation, which observes everything again. It does not touch kernel, processes, web or disk
-// itself: their drivers are handed to it.
+// itself: it calls the drivers in Parts.
 //
 //	observe ──▶ decide ──▶ plan ──▶ apply
 //	   ▲                              │
@@ -102,26 +102,26 @@ type Clock interface {
 // Parts are the box's dependencies.
 type Parts struct {
 	Config *config.Config
-	// Layers are what the box's fleet says, below Config.
+	// Layers are the settings of the box's fleet, which Config overrides.
 	Layers Layers
-	// Configured tells whether a technician wrote Config; else it is the factory default.
+	// Configured tells whether a technician wrote Config; otherwise it is the factory default.
 	Configured bool
 	Gate       netctl.Gate
 	Uplinks    Uplinks
 	Prober     Prober
 	Joiner     Joiner
 	Radios     Radios
-	Beacons    Beacons            // the access point's, where the box is one
+	Beacons    Beacons            // of the access point; used only where the box is one
 	Board      func() state.Board // reads the board's sensors; it may block
 	Children   Children
-	Leases     func() ([]bindings.Lease, error) // of the hotspot's DHCP server; none is not an error
+	Leases     func() ([]bindings.Lease, error) // of the hotspot's DHCP server; having none is not an error
 	Asker      Asker
-	Memory     uint64                                                         // of the machine, in bytes; 0: not known
+	Memory     uint64                                                         // of the machine, in bytes; 0 if unknown
 	DNSUser    func() string                                                  // the user ID of plan.DNSUser, "" if there is none
-	Meter      func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil: rates never follow a line
+	Meter      func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil if rates never follow a line
 	Store      Store
 	Accounts   map[string]*ledger.Account // as Store has them, by donation
-	Paused     map[string]ledger.Pause    // likewise, their pauses
+	Paused     map[string]ledger.Pause    // the donations' pauses, as Store has them
 	Lost       error                      // why accounts were lost, if any were
 	Clock      Clock
 	Boot       string           // identifies this boot of the machine
@@ -131,22 +131,22 @@ type Parts struct {
 	// SaveState stores the runtime state in memory, to survive a crash of the daemon. It is called after each change.
 	SaveState  func(RuntimeState) error
 	SavedState RuntimeState // of the last daemon
-	// SavePause stores a pause that ends by itself, on disk; the zero Pause removes it.
+	// SavePause stores a pause that ends on the next day, on disk; the zero Pause removes it.
 	SavePause func(Pause) error
 	Pause     Pause // as stored
-	// Handover is that of the last daemon, if it was stopped. Restored is called when it has been applied.
+	// Handover is what the last daemon left, if it was stopped. Restored is called when it has been applied.
 	Handover Handover
 	Restored func() error
 	// Accept is called once when the plan of a technician's Config has been applied, and again after an error.
 	Accept func(*config.Config) error
-	// Refused says why Config is not what the technician wrote last, nil if it is.
+	// Refused says why Config is not the technician's last text, nil if it is.
 	Refused error
 }
 
 // RuntimeState is what the daemon keeps in a RAM file system, to continue after a crash. It has no data of residents.
 type RuntimeState struct {
-	PausedBy string      `json:"paused_by,omitempty"` // of a pause that does not end by itself
-	Fleet    bool        `json:"fleet,omitempty"`     // the box's fleet did
+	PausedBy string      `json:"paused_by,omitempty"` // who paused until somebody resumes
+	Fleet    bool        `json:"fleet,omitempty"`     // whether the box's fleet paused
 	Trust    clock.Trust `json:"trust"`               // in the time of day
 	Donation string      `json:"donation,omitempty"`  // the name of the one in use: after a crash connections stay on its line
 	Day      time.Time   `json:"day,omitzero"`        // the last day whose usage was reset, as its midnight in UTC
@@ -163,11 +163,11 @@ type Box struct {
 
 	// The rest of the loop's state belongs to its goroutine.
 	file      *config.Config // as the technician wrote it
-	config    *config.Config // in use: the file's, with what layers change of it
+	config    *config.Config // in use: the file's, with the changes of the layers
 	layers    layered
 	services  *[]state.Service // of the walled garden
 	card      *state.Card      // of the centre
-	refused   error            // why config is not what the technician wrote last, nil if it is
+	refused   error            // why config is not the technician's last text, nil if it is
 	residents *residents
 	lines     *lines
 	pacer     pacer
@@ -178,7 +178,7 @@ type Box struct {
 	nextOpening nextOpening
 	setupEnd    time.Time   // of the setup window, by the monotonic clock
 	now         time.Time   // the time of day, in the box's zone
-	trust       clock.Trust // in it
+	trust       clock.Trust // in the time of day
 	sample      netctl.Counters
 	radios      radios.State
 	dnsUplink   int      // index of the uplink that DNS queries last used
@@ -197,7 +197,7 @@ type Box struct {
 	since      time.Time
 	savedState RuntimeState // as last stored by SaveState
 
-	mu            sync.RWMutex   // guards what follows, which others may read at any time
+	mu            sync.RWMutex   // guards what follows, which other goroutines may read at any time
 	used, written *config.Config // in use, and as the technician wrote it
 	site          state.Site
 	status        state.Status
@@ -211,7 +211,7 @@ type call struct {
 	done chan struct{}
 }
 
-// New returns a box that has done nothing yet.
+// New returns a box whose loop does not run yet.
 func New(p Parts) *Box {
 	b := &Box{
 		parts:    p,
@@ -253,8 +253,8 @@ func (b *Box) Wake() {
 	}
 }
 
-// do runs f in the loop's goroutine and waits for it. If ctx ends before f starts, f is not run and do returns ctx's error:
-// the caller went away, the box may be fine. It returns state.ErrStopped if the loop has ended.
+// do runs f in the loop's goroutine and waits for it. If ctx ends before f starts, f is not run and do returns ctx's error,
+// which says nothing about the box. It returns state.ErrStopped if the loop has ended.
 func (b *Box) do(ctx context.Context, f func(ctx context.Context)) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -27,7 +27,7 @@ import (
 	"passerelle/testdata"
 )
 
-// confText ends a session whose data is used; slowText has it go on slowly.
+// With confText a session ends when its data is used; with slowText it moves to the slow lane.
 var (
 	slowText = testdata.Box + `hours = "Mo-Su 00:00-20:00,21:00-24:00"
 `
@@ -45,7 +45,7 @@ var (
 // fakeUplinks have the state that the test sets.
 type fakeUplinks struct {
 	status uplink.Status
-	phone  string // the interface name of the one on USB
+	phone  string // the interface name of the phone on USB
 }
 
 func (l *fakeUplinks) Read(names []string) ([]uplink.Status, error) {
@@ -98,7 +98,7 @@ type joiner struct {
 func (j *joiner) Set(list []wpa.Network)       { j.list = list }
 func (j *joiner) State(string) wpa.Association { return j.join }
 
-// fakeRadios have the state that the test sets, and record what is wanted of them.
+// fakeRadios have the state that the test sets, and record their configuration.
 type fakeRadios struct {
 	state  radios.State
 	wanted radios.Config
@@ -126,7 +126,7 @@ func (c *children) Set(all []supervise.Child) error {
 }
 func (c *children) Status() []supervise.ChildStatus { return c.status }
 
-// fakeStore keeps accounts, unless the test makes it full.
+// fakeStore stores accounts, unless the test makes it full.
 type fakeStore struct {
 	records map[string]ledger.Record
 	paused  map[string]ledger.Pause
@@ -166,14 +166,14 @@ func (w *fakeClock) Confirm(by string) { w.by = by }
 type crashGate struct {
 	netctl.Gate
 	dead bool
-	last int   // calls until it dies; 0: it does not
+	last int   // calls until it dies; 0 for never
 	full error // of each Grant
 	hang bool  // the next Apply hangs until the box is stopped
 }
 
 var errDead = errors.New("the daemon is dead")
 
-// calls makes a call, unless it is dead.
+// calls makes a call, unless the daemon has crashed.
 func (m *crashGate) calls(call func() error) error {
 	if m.last > 0 {
 		m.last--
@@ -398,7 +398,7 @@ func TestSessionLastsItsTime(t *testing.T) {
 	})
 }
 
-// A press in a session's last ten minutes extends it to the length of a new one, and adds no data.
+// TestSessionIsExtended: a press in a session's last ten minutes extends it to the length of a new one, and adds no data.
 func TestSessionIsExtended(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.admit(anna)
@@ -437,7 +437,7 @@ func TestSessionIsExtended(t *testing.T) {
 	})
 }
 
-// A short session can be extended in its second half.
+// TestExtends: a short session can be extended in its second half.
 func TestExtends(t *testing.T) {
 	for _, test := range []struct {
 		left, length time.Duration
@@ -457,8 +457,8 @@ func TestExtends(t *testing.T) {
 	}
 }
 
-// A call whose context ends before its turn is not run and returns the context's error. ErrStopped is returned only when the
-// box is stopping.
+// TestCallerGoesAway: a call whose context ends before its turn is not run and returns the context's error. ErrStopped is returned
+// only when the box is stopping.
 func TestCallerGoesAway(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		free, done := make(chan struct{}), make(chan error, 1)
@@ -689,11 +689,11 @@ func TestButtonTogglesPause(t *testing.T) {
 		if err := h.box.TogglePause(h.Context(), "the button"); err != nil {
 			h.Fatal(err)
 		}
-		h.state(state.Sharing) // also if somebody else paused it
+		h.state(state.Sharing) // even if somebody else paused
 	})
 }
 
-// TestNextState: only another State ends the wait.
+// TestNextState: only a change of the State ends the wait.
 func TestNextState(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		if now, err := h.box.NextState(h.Context(), state.Starting); err != nil || now != state.Sharing {
@@ -826,7 +826,7 @@ func TestFaultSaysWhyAndRecovers(t *testing.T) {
 	})
 }
 
-// TestAccepted: a configuration is accepted once when it has been applied, and again if that could not be stored.
+// TestAccepted: a configuration is accepted once when it has been applied, and again if it could not be stored.
 func TestAccepted(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		var accepted []*config.Config
@@ -970,7 +970,7 @@ func TestSensorThatHangs(t *testing.T) {
 	})
 }
 
-// TestProblemsAreLogged: each of them once, when it appears.
+// TestProblemsAreLogged: each problem is logged once, when it appears.
 func TestProblemsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder

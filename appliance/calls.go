@@ -20,7 +20,7 @@ func (b *Box) Site() state.Site {
 	return b.site
 }
 
-// Config returns the configuration in use: the technician's, with what the box's fleet changes of it.
+// Config returns the configuration in use: the technician's, with the changes of the box's fleet.
 func (b *Box) Config() *config.Config {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -87,7 +87,8 @@ func (b *Box) authorize(addr netip.Addr) (session, error) {
 	return s, err
 }
 
-// End ends the resident's session, if it belongs to the device that has the address now. No session is not an error.
+// End ends the resident's session, if it belongs to the device that has the address now. It is not an error if there is no
+// session.
 func (b *Box) End(ctx context.Context, addr netip.Addr) (err error) {
 	if doErr := b.do(ctx, func(context.Context) {
 		if s, ok := b.residents.sessions[addr]; ok {
@@ -166,7 +167,8 @@ func (b *Box) notApplied() error {
 	return fmt.Errorf("accepted, but not applied to the kernel yet (see passerelle status): %w", b.applyErr)
 }
 
-// SetDonationPaused has a donation passed over until it is resumed; by says who paused it. It outlives a power cut.
+// SetDonationPaused pauses a donation until it is resumed, or resumes it; by says who did. While paused, the donation is skipped.
+// A pause survives a power cut.
 func (b *Box) SetDonationPaused(ctx context.Context, name, by string, paused bool) (err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
 		n := b.lines.find(name)

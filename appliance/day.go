@@ -50,8 +50,8 @@ func (d *day) ends() time.Time {
 	return ledger.PeriodEnd(time.Date(y, m, n, 12, 0, 0, 0, d.now.Location()), "day", 0)
 }
 
-// remaining returns how long today's usage counts. While the clock is not trusted no day ends: before the returned time is
-// over, the kernel gets a later one.
+// remaining returns how long today's usage counts. While the clock is not trusted no day ends: the kernel gets a later end before
+// the returned time is over.
 func (d *day) remaining() time.Duration {
 	const whole = 24 * time.Hour
 	rest := d.ends().Sub(d.now)

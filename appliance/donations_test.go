@@ -51,8 +51,8 @@ func (h *testBox) record() (r ledger.Record) {
 
 func (h *testBox) donation() state.Donation { return h.box.Status().Donations[0] }
 
-// TestDiskFull: what cannot be stored is not granted, and no more than what was stored is spent. With space again, the box
-// shares.
+// TestDiskFull: a tranche that cannot be stored is not granted, and no more than what was stored is spent. With space again, the
+// box shares.
 func TestDiskFull(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.inLoop(func() { h.store.full = errors.New("no space left") })
@@ -101,7 +101,7 @@ func TestCapComesAndGoes(t *testing.T) {
 	})
 }
 
-// TestBroadcasts: those of the lender's own network are not charged, also after a crash or a stop, unless the donation says so.
+// TestBroadcasts: broadcasts of the lender's own network are not charged, also after a crash or a stop, unless the donation says so.
 func TestBroadcasts(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		const text = `cap = "50MB"`
@@ -216,7 +216,7 @@ func TestSpentBoxRests(t *testing.T) {
 	})
 }
 
-// TestSharesOfADay: of a cap that is small for its month, the first resident leaves as much for the next one, and a resident
+// TestSharesOfADay: under a cap that is small for its month, the first resident leaves as much for the next one. A resident who comes
 // after the daily budget is used still gets something.
 func TestSharesOfADay(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {

@@ -8,7 +8,7 @@ import (
 	"passerelle/appliance/config"
 )
 
-// TestTwoFailuresAreAFault: and each is retried, with a growing delay.
+// TestTwoFailuresAreAFault: two failures in a row are a fault. Each failure is retried, with a growing delay (backoff).
 func TestTwoFailuresAreAFault(t *testing.T) {
 	var a attempts
 	now := time.Unix(1000, 0)

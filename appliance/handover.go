@@ -47,9 +47,9 @@ type pendingHandover struct {
 // ready tells whether restore has been called.
 func (r *residents) ready() bool { return r.pending.restored }
 
-// restore restores sessions and usage from the kernel, after a crash, and from the handover, after a stop. Before it, nobody
-// is authorized and usage is not saved, since the kernel's copy is better. It returns whether the day of that usage is over,
-// so that resetUsage is due.
+// restore restores sessions and usage: from the kernel after a crash, and from the handover after a stop. Until it has been
+// called, nobody is authorized and usage is not saved, since the kernel's copy is better. It returns whether the day of that
+// usage is over, so that resetUsage is due.
 func (r *residents) restore(remembered map[netctl.MAC]uint64) (over bool) {
 	p := &r.pending
 	p.restored = true

@@ -7,10 +7,10 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Layers are what the box's fleet says about its configuration, and what a technician has accepted of it.
+// Layers are the settings of the box's fleet, and the proposed services that a technician has accepted.
 type Layers struct {
 	All      []layer.Layer
-	Accepted []string // essential services that were proposed
+	Accepted []string // proposed essential services that a technician has accepted
 }
 
 // layered is the result of merging layers with the technician's configuration.
@@ -20,7 +20,7 @@ type layered struct {
 	notice *map[string]string
 }
 
-// SetLayers has the box use other layers. The error says why the kernel has not followed yet.
+// SetLayers makes the box use other layers. The error says why the kernel has not followed yet.
 func (b *Box) SetLayers(ctx context.Context, l Layers) error {
 	return b.change(ctx, func() {
 		b.merge(l)
@@ -28,11 +28,12 @@ func (b *Box) SetLayers(ctx context.Context, l Layers) error {
 	})
 }
 
-// merge computes the configuration in use, and ends what only a fleet wanted where the box is in none. One that no technician wrote has no layers.
+// merge computes the configuration in use from the technician's and the layers. A configuration that no technician wrote has no
+// layers. On a box that is in no fleet, merge ends a pause of the fleet.
 func (b *Box) merge(l Layers) {
 	b.config, b.layers = b.file, layered{said: l}
 	if b.pause.Fleet && !b.file.Fleet.Member() {
-		b.pause = Pause{} // nobody else could end it from afar
+		b.pause = Pause{} // the fleet can no longer end it
 	}
 	if !b.parts.Configured || !b.file.Fleet.Member() {
 		return
@@ -49,7 +50,7 @@ func (b *Box) merge(l Layers) {
 		s.Proposed = append(s.Proposed, state.Proposal(x))
 	}
 	b.layers.status = s
-	if len(r.Set) > 0 { // else the configuration stays the same, by its pointer
+	if len(r.Set) > 0 { // otherwise the pointer stays the same: nothing changed
 		b.config = r.Config
 	}
 	if len(r.Portal) > 0 {

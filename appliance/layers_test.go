@@ -13,7 +13,7 @@ import (
 // fleetText is a configuration of a box in a fleet.
 var fleetText = "fleet = { hubs = [\"un.flotte.fr\"] }\n" + alwaysText
 
-// says returns what the box's association says.
+// says returns a layer of the box's association.
 func says(t testing.TB, text string) Layers {
 	t.Helper()
 	f, err := config.ParseFragment("fragment.toml", []byte(text))
@@ -30,7 +30,7 @@ func (h *testBox) setLayers(l Layers) {
 	}
 }
 
-// reconfigure applies another text of the technician's.
+// reconfigure applies another configuration text, as the technician.
 func (h *testBox) reconfigure(text string) {
 	h.Helper()
 	if outcome, err := h.box.Reconfigure(h.Context(), h.config(text)); err != nil || outcome != config.Applied {
@@ -38,8 +38,8 @@ func (h *testBox) reconfigure(text string) {
 	}
 }
 
-// What a layer lowers holds for running sessions too, at once; and so does its end, when the technician takes the box out of the
-// fleet. The technician's configuration is the one that is accepted, whatever the layers say.
+// TestLayers: a limit that a layer lowers applies to running sessions at once, and so does its end, when the technician takes the box
+// out of the fleet. The accepted configuration is the technician's, whatever the layers say.
 func TestLayers(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		var accepted *config.Config
@@ -81,7 +81,7 @@ func TestLayers(t *testing.T) {
 				h.Error("another configuration than the technician's was accepted")
 			}
 		})
-		// A press opens what was proposed.
+		// A press opens the proposed service.
 		l.Accepted = []string{"mairie-lilas.fr"}
 		h.setLayers(l)
 		if c := h.box.Config(); !c.Essential.Opens("mairie-lilas.fr") || !h.box.Status().Layers.Proposed[0].Accepted {
@@ -103,7 +103,7 @@ func TestLayers(t *testing.T) {
 	})
 }
 
-// A box starts with the layers that it kept. One that nobody has configured has none, and a restart is never needed for them.
+// TestLayersAtStart: a box starts with the layers that it stored. One that nobody has configured has none. Layers never need a restart.
 func TestLayersAtStart(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.layers = says(t, "[limits]\nsession = \"30m\"")

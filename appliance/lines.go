@@ -22,9 +22,9 @@ import (
 // everybody's connections each time.
 const stableAfter = 30 * time.Second
 
-// lines are the donations with their links and accounts. They tell which of them work, select what the prober checks, and
-// grant tranches to the kernel only after these were stored. They don't choose a donation, and know nothing of residents. All
-// of it belongs to the loop's goroutine.
+// lines are the donations with their links and accounts. They tell which donations work, select what the prober checks, and
+// grant tranches to the kernel only after these were stored. They don't choose a donation, and know nothing of residents. They
+// belong to the loop's goroutine.
 type lines struct {
 	gate     lineGate
 	uplinks  Uplinks
@@ -42,7 +42,7 @@ type lines struct {
 	clock      time.Time // the time of day, in the box's zone
 	trusted    bool
 	all        []*donation // in the configuration's order
-	chosen     *donation   // in use by residents' packets, in a pause by their DNS queries; nil if there is none
+	chosen     *donation   // used for residents' packets, or in a pause for their DNS queries; nil if there is none
 	lastChosen *donation   // the last one chosen, nil if none was
 	hotspot    uplink.Status
 	networks   []netip.Prefix // that the machine is connected to, without the hotspot
@@ -70,7 +70,7 @@ func newLines(p Parts, problem report, wake func()) *lines {
 	return l
 }
 
-// donation is a donation as the loop knows it. Donations are identified by name: a renamed one is another.
+// donation is a donation as the loop knows it. Donations are identified by name: a renamed one is another donation.
 type donation struct {
 	config.Donation
 	policy     ledger.Policy
@@ -83,9 +83,9 @@ type donation struct {
 	pauseBegan time.Time // when the pause began, by lines.now; zero if an earlier daemon began it
 	writeErr   error     // of the last write of its account
 	grantErr   error     // of the last grant
-	lastWrite  time.Time // of its account, or the attempt
+	lastWrite  time.Time // of its account, or the last attempt
 	pauseErr   error     // of the last write of a pause's end
-	pauseTried time.Time // when that was
+	pauseTried time.Time // when that write was
 	tomorrow   nextOpening
 	dayLeft    struct { // see lines.dayLeft
 		until time.Time
@@ -141,7 +141,7 @@ func (l *lines) find(name string) int {
 	return slices.IndexFunc(l.all, func(d *donation) bool { return d.Name == name })
 }
 
-// pause stores the donation's pause, the zero one for none, and skips the donation while there is one.
+// pause stores the donation's pause; the zero one removes it. A donation is skipped while it is paused.
 func (l *lines) pause(d *donation, p ledger.Pause) error {
 	err := l.store.SetPaused(d.Name, p)
 	if err != nil && p.By == "" {
@@ -157,12 +157,12 @@ func (l *lines) pauseUntilTomorrow(d *donation, by string) error {
 	return l.pause(d, p)
 }
 
-// nextDay returns when a pause of a donation until the next day ends that begins at t.
+// nextDay returns when a pause until the next day ends, for a pause of the donation that begins at t.
 func (l *lines) nextDay(d *donation, t time.Time) time.Time {
 	return nextDay(t, l.config.Centre.Hours, d.Hours)
 }
 
-// tomorrow returns when such a pause would end that begins now, zero while the clock is not trusted.
+// tomorrow returns when such a pause would end if it began now, zero while the clock is not trusted.
 func (l *lines) tomorrow(d *donation) time.Time {
 	if !l.trusted {
 		return time.Time{}
@@ -170,8 +170,9 @@ func (l *lines) tomorrow(d *donation) time.Time {
 	return d.tomorrow.of(l.clock, l.config, func(t time.Time) time.Time { return l.nextDay(d, t) })
 }
 
-// endPauses ends the pauses whose time is over, and gives one its end when the clock is trusted: for the day on which it began as
-// far as this daemon knows it, else for the present day. One whose end cannot be written goes on, and is tried again.
+// endPauses ends the pauses whose time is over. Once the clock is trusted, it computes a missing end: from the day on which the
+// pause began if this daemon knows it, otherwise from the current day. A pause whose end cannot be written goes on, and the write is
+// retried.
 func (l *lines) endPauses() {
 	now := l.now()
 	for _, d := range l.all {
@@ -264,9 +265,9 @@ func (l *lines) lentNetworks(runDir string) (all []wpa.Network) {
 	return all
 }
 
-// open tells whether the donation is within its hours and its days. An untrusted clock ends no hours, since they are the
-// centre's; but a donation with a last day waits until the day is known, since that is its lender's promise. The line is joined
-// meanwhile: a time server may be reached by it.
+// open tells whether the donation is within its hours and its days. While the clock is not trusted, hours are ignored, since they
+// are the centre's; but a donation with a last day waits until the date is known, since that day was promised to its lender. The
+// line is joined meanwhile: a time server may be reachable through it.
 func (l *lines) open(d *donation) bool {
 	if !l.trusted {
 		return d.Until == ""
@@ -274,7 +275,7 @@ func (l *lines) open(d *donation) bool {
 	return d.Hours.Open(l.clock) && !l.ended(d)
 }
 
-// ended tells whether the donation's last day is over. An untrusted clock ends none.
+// ended tells whether the donation's last day is over. While the clock is not trusted, it returns false.
 func (l *lines) ended(d *donation) bool { return l.trusted && d.Until.Over(l.clock) }
 
 // probe sets the lines to probe: those that may send anything. Busy tells whether residents use the chosen one now.
@@ -295,9 +296,9 @@ func (l *lines) probe(busy bool) {
 	l.prober.Set(probed, zones)
 }
 
-// servers returns the DNS servers for residents' queries on the donation's line: the donation's own, else those of the line.
+// servers returns the DNS servers for residents' queries on the donation's line: the donation's own, otherwise those of the line.
 // Servers in the line's network come first: not all of a machine's servers are reachable on every line, and only
-// plan.MostServers are used.
+// plan.MaxServers are used.
 func (d *donation) servers() []netip.Addr {
 	dns := d.DNS
 	if len(dns) == 0 {
@@ -345,7 +346,7 @@ func (l *lines) overlap(d *donation) error {
 	return nil
 }
 
-// trackHealth updates since when each line has worked and was not slow.
+// trackHealth updates worksSince of each line.
 func (l *lines) trackHealth() {
 	now := l.now()
 	for _, d := range l.all {

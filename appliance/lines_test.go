@@ -49,7 +49,7 @@ func (p *fakeTranches) bytes(chain string) (n uint64) {
 	return n
 }
 
-// testLines are lines with fakes for all that they use. All clocks stand still.
+// testLines are lines with fakes for everything that they use. All clocks stand still.
 type testLines struct {
 	*testing.T
 	*lines
@@ -114,7 +114,7 @@ func donationText(name, device, more string) string {
 	return fmt.Sprintf("[[donation]]\nname = %q\ninterface = %q\n%s\n", name, device, more)
 }
 
-// TestGrantedIsWhatWasStored: the kernel may spend what the stored account says, and nothing while it cannot be stored.
+// TestGrantedIsWhatWasStored: the kernel may spend what the stored account says, and nothing while the account cannot be stored.
 func TestGrantedIsWhatWasStored(t *testing.T) {
 	l := newTestLines(t, donationText("Lucie", "eth0", `cap = "2GB"`))
 	d := l.all[0]
@@ -173,7 +173,7 @@ func TestFailedGrant(t *testing.T) {
 	}
 }
 
-// TestLineIsStableAfterAWhile: a line that was lost or slow must be stable again.
+// TestLineIsStableAfterAWhile: a line that was lost or slow counts as stable only after it has worked for a while.
 func TestLineIsStableAfterAWhile(t *testing.T) {
 	l := newTestLines(t, donationText("Lucie", "eth0", ""))
 	stable := func(want bool, when string) {
@@ -196,7 +196,7 @@ func TestLineIsStableAfterAWhile(t *testing.T) {
 	stable(false, "slow")
 }
 
-// TestWhyALineFails: the account comes first, then the cause that is nearest to the box.
+// TestWhyALineFails: a problem of the account is reported first, then the cause that is nearest to the box.
 func TestWhyALineFails(t *testing.T) {
 	l := newTestLines(t, donationText("Lucie", "wlan1", "wifi = { ssid = \"Chez Lucie\", passphrase = \"trois petits chats\" }"))
 	why := func(want string) {
@@ -258,7 +258,7 @@ func TestProbedLines(t *testing.T) {
 	probed()
 }
 
-// TestChosenStaysByName: at any index.
+// TestChosenStaysByName: the chosen donation stays chosen by its name, at any index.
 func TestChosenStaysByName(t *testing.T) {
 	lucie, mairie := donationText("Lucie", "eth0", ""), donationText("Mairie", "eth1", "")
 	l := newTestLines(t, lucie+mairie)

@@ -12,7 +12,7 @@ import (
 const fibre = "Fibre du centre"
 
 // TestPausedUntilTomorrow: a lender's pause until tomorrow ends when the desk's does, at the next day's opening, also after a
-// restart; where nobody knows the time, on the day after the one on which it began, once the time is known.
+// restart. If the time was not known, it ends on the day after the one on which it began, once the time is known.
 func TestPausedUntilTomorrow(t *testing.T) {
 	for name, trusted := range map[string]bool{"with the time": true, "without": false} {
 		t.Run(name, func(t *testing.T) { testPausedUntilTomorrow(t, trusted) })
@@ -89,7 +89,7 @@ func TestPauseWaitsForTheDisk(t *testing.T) {
 	})
 }
 
-// TestLenderLowers: a provider's figure and a lower cap hold at once, in the kernel too, and after a power cut.
+// TestLenderLowers: a provider's figure and a lower cap take effect at once, in the kernel too, and survive a power cut.
 func TestLenderLowers(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.setCap("1GB")
@@ -127,7 +127,7 @@ func TestLenderLowers(t *testing.T) {
 	})
 }
 
-// TestLoweredOnAFullDisk: what a lender said holds though it cannot be written, and the lender hears of it.
+// TestLoweredOnAFullDisk: a lender's change takes effect even if it cannot be written, and the lender gets an error.
 func TestLoweredOnAFullDisk(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.setCap("1GB")
@@ -145,7 +145,7 @@ func TestLoweredOnAFullDisk(t *testing.T) {
 	})
 }
 
-// TestLentOfAClosedLoan: what a donation gave is known after it left the configuration.
+// TestLentOfAClosedLoan: what a donation carried is still known after it is removed from the configuration.
 func TestLentOfAClosedLoan(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.setCap("1GB")
@@ -165,7 +165,7 @@ func TestLentOfAClosedLoan(t *testing.T) {
 	})
 }
 
-// TestSessionsStarted: a new session counts once, and one that goes on does not.
+// TestSessionsStarted: a new session counts once, and one that continues does not count.
 func TestSessionsStarted(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.admit(anna)
@@ -182,8 +182,8 @@ func TestSessionsStarted(t *testing.T) {
 	})
 }
 
-// TestLenderStopsInUse: when a loan that residents are using is taken out of the configuration, they go on by another one with
-// their sessions, and what it carried stays known.
+// TestLenderStopsInUse: when a loan that residents are using is removed from the configuration, their sessions continue over another
+// one, and what the loan carried stays known.
 func TestLenderStopsInUse(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		head, _, _ := strings.Cut(strings.Replace(confText, "500MB", "0", 1), "[[donation]]")

@@ -7,7 +7,7 @@ import (
 	"passerelle/appliance/state"
 )
 
-// obey has the fleet ask for something.
+// obey gives the box a command of the fleet.
 func (h *testBox) obey(a command.Action, want command.Verdict) {
 	h.Helper()
 	if v, err := h.box.Obey(h.Context(), a, "Samira"); err != nil || v != want {
@@ -15,7 +15,8 @@ func (h *testBox) obey(a command.Action, want command.Verdict) {
 	}
 }
 
-// The fleet pauses and resumes what nobody at the box has decided; who stands at the box ends its pause, and keeps one of their own.
+// TestObey: the fleet pauses and resumes unless people at the box have decided. They can end the fleet's pause, and the fleet cannot
+// end theirs.
 func TestObey(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.start(fleetText, h.stop())
@@ -56,7 +57,7 @@ func TestObey(t *testing.T) {
 			}
 			must(h.box.Resume(h.Context()))
 		}
-		// Staff who pause again take the fleet's pause over: it is theirs to end.
+		// Staff who pause again take over the fleet's pause: only they can end it then.
 		h.obey(command.Pause, command.Done)
 		must(h.box.Pause(h.Context(), "staff"))
 		h.obey(command.Resume, command.Yields)

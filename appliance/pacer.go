@@ -19,25 +19,25 @@ type LineMeter interface {
 	Close()
 }
 
-// pacer keeps the rates of the line in use a little below what it carries now (package autorate), so that residents wait in the
-// box, where their turns are fair, and not beyond it. It works while somebody is online. It belongs to the loop's goroutine.
+// pacer keeps the rates of the line in use a little below its current capacity (package autorate), so that packets queue in the
+// box, whose scheduling is fair, and not beyond it. It works while somebody is online. It belongs to the loop's goroutine.
 type pacer struct {
 	gate rateGate
-	open func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil: no rate ever changes
+	open func(line uplink.Status, target netip.Addr) (LineMeter, error) // nil if rates never change
 	now  func() time.Time
 
 	line   pacedLine
-	meter  LineMeter    // nil while it does not work
-	ticker *time.Ticker // likewise
+	meter  LineMeter    // nil while the pacer does not work
+	ticker *time.Ticker // nil while the pacer does not work
 	err    error        // of the last tick, or why there is no meter
-	start  time.Time    // of the law's time
+	start  time.Time    // when the control law's time begins
 	state  autorate.State
 	others map[pacedLine]autorate.State // of lines that were in use before
 	out    autorate.Output
 	rx, tx autorate.Counter
 	passed passed
-	set    time.Time // when the rates were set last
-	rates  [2]uint64 // then: down, up
+	set    time.Time // when the rates were last set
+	rates  [2]uint64 // the rates set then: down, up
 	budget probeBudget
 }
 
@@ -47,19 +47,19 @@ type rateGate interface {
 	ShaperLoad(device string) (netctl.ShaperLoad, error)
 }
 
-// pacedLine is a line, and where it is shaped. Another one has other rates.
+// pacedLine is a line, and where it is shaped. Each has rates of its own.
 type pacedLine struct {
 	hotspot string // the device that downloads leave by
 	device  string
 	index   int
 	address netip.Prefix
-	target  netip.Addr // of probes; not valid without one
+	target  netip.Addr // of probes; invalid if there is none
 }
 
 const (
-	// setAgain is after how long unchanged rates are set again: a reload of the plan may have reset them.
+	// setAgain is the time after which unchanged rates are set again: a reload of the plan may have reset them.
 	setAgain = 2 * time.Second
-	// setStep is the change of a rate, as a part of it, that is worth a call.
+	// setStep is the smallest relative change of a rate that is worth a call.
 	setStep = .005
 	// fastestLine, in bit/s, bounds what a 32-bit counter can have counted in a tick.
 	fastestLine = 10e9
@@ -95,13 +95,14 @@ func (p *pacer) follow(d *donation, hotspot string) {
 		return
 	}
 	p.ticker = time.NewTicker(autorate.Tick)
-	p.tick() // a new line begins slowly, at once
+	p.tick() // at once, since a new line starts at a low rate
 }
 
-// maxLines bounds how many lines are remembered: more than a box has.
+// maxLines bounds how many lines are remembered. It is more than a box has.
 const maxLines = 16
 
-// turnTo begins with another line, at what is known of it: where two lines are used in turn, neither is learnt again each time.
+// turnTo switches to another line, with the state remembered for it, so that lines used alternately are not measured from the start
+// each time.
 func (p *pacer) turnTo(line pacedLine, limits autorate.Limits) {
 	if p.start.IsZero() {
 		p.start = p.now()
@@ -118,7 +119,7 @@ func (p *pacer) turnTo(line pacedLine, limits autorate.Limits) {
 	}
 }
 
-// stop ends the measurements. What is known of the line, and its rates, stay.
+// stop ends the measurements. The line's state and rates stay.
 func (p *pacer) stop() {
 	if p.meter == nil {
 		return
@@ -166,23 +167,23 @@ func (p *pacer) tick() {
 	p.state, p.out = autorate.Update(p.state, in)
 	if p.out.Probe && !in.NoProbes {
 		p.budget.spend(now)
-		_ = p.meter.Probe() // a line that takes no packet answers none either
+		_ = p.meter.Probe() // an error is ignored: it counts as an unanswered probe
 	}
 	p.err = p.setRates(now)
 }
 
-// passed is what the residents' queues had sent and held at the last tick.
+// passed is the number of bytes that the residents' queues had sent and held at the last tick.
 type passed struct {
 	last  netctl.ShaperLoad
 	known bool
 }
 
-// lost returns how many of the bytes that arrived by the line since the last tick will not reach residents: their queues
-// dropped them, or they were the box's own. Pages of the box, which came by no line, hide some.
+// lost returns how many of the bytes that arrived over the line since the last tick will not reach residents: their queues dropped
+// them, or they were for the box. The box's own pages, which pass the queues but came over no line, hide some of them.
 func (p *passed) lost(arrived uint64, now netctl.ShaperLoad) uint64 {
 	last, known := p.last, p.known
 	p.last, p.known = now, true
-	if !known || now.Sent < last.Sent { // another class
+	if !known || now.Sent < last.Sent { // the class was replaced
 		return 0
 	}
 	if reached := now.Sent - last.Sent + now.Backlog; reached < arrived+last.Backlog {
@@ -205,7 +206,7 @@ func (p *pacer) setRates(now time.Time) error {
 	return errors.Join(p.gate.SetRate(p.line.hotspot, want[0]), p.gate.SetRate(p.line.device, want[1]))
 }
 
-// status returns the rates of the donation's line, nil if it is not the paced one.
+// status returns the rates of the donation's line, nil if the pacer does not pace it.
 func (p *pacer) status(d *donation) *state.Rate {
 	if p.meter == nil || p.err != nil || d.uplink.Index != p.line.index || p.out.Down == 0 {
 		return nil
@@ -230,7 +231,7 @@ type probeBudget struct {
 
 const (
 	probesAnHour = 1e6   // bytes
-	probesPart   = 0.001 // of the donation's daily budget
+	probesPart   = 0.001 // fraction of the donation's daily budget
 )
 
 // configure adjusts the budget to the donation.
@@ -245,16 +246,16 @@ func (b *probeBudget) affords(now time.Time) bool {
 	return !b.empty && b.hour.left(now) >= uplink.ProbeBytes && (!b.capped || b.day.left(now) >= uplink.ProbeBytes)
 }
 
-// spend books a probe.
+// spend charges a probe.
 func (b *probeBudget) spend(now time.Time) {
 	b.hour.take(uplink.ProbeBytes, now)
 	b.day.take(uplink.ProbeBytes, now)
 }
 
-// bucket is a token bucket of bytes, which is full at first.
+// bucket is a token bucket of bytes, which starts full.
 type bucket struct {
 	size  float64
-	each  time.Duration // in which it fills
+	each  time.Duration // in which it fills up
 	spent float64
 	at    time.Time
 }

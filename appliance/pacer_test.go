@@ -12,7 +12,7 @@ import (
 	"passerelle/netctl/uplink"
 )
 
-// modem is a line with a long queue beyond the box, whose residents want more than it carries. It is the pacer's gate and meter.
+// modem is a line with a long queue beyond the box, whose residents want more than its capacity. It is the pacer's gate and meter.
 type modem struct {
 	capacity float64 // bit/s
 	deaf     bool    // it answers no probe
@@ -28,7 +28,7 @@ type modem struct {
 	err      error
 }
 
-const modemPath = 30 * time.Millisecond // there and back without a queue
+const modemPath = 30 * time.Millisecond // round trip without a queue
 
 func (m *modem) SetRate(device string, rate uint64) error { m.rates[device] = rate; return m.err }
 
@@ -62,7 +62,7 @@ func (m *modem) Probe() error {
 
 func (m *modem) Close() { m.open-- }
 
-// pass lets time go by.
+// pass lets time pass.
 func (m *modem) pass(d time.Duration) {
 	in := float64(m.rates["wlan0"]) / 8 * d.Seconds()
 	out := min(m.queue+in, m.capacity/8*d.Seconds())
@@ -73,7 +73,7 @@ func (m *modem) pass(d time.Duration) {
 	}
 }
 
-// trip is how long a packet and its answer take now.
+// trip returns the current round-trip time.
 func (m *modem) trip() time.Duration {
 	return modemPath + time.Duration(m.queue*8/m.capacity*float64(time.Second))
 }
@@ -88,7 +88,7 @@ func paced(m *modem, d config.Donation) (*pacer, *donation) {
 	}}
 }
 
-// run lets the pacer work for some time, and returns the parts of the capacity that were used, and the longest queue, in the
+// run lets the pacer work for a duration. It returns the fraction of the capacity that was used, and the longest queue, both in the
 // last half of it.
 func run(p *pacer, m *modem, d time.Duration) (used float64, queued time.Duration) {
 	half, before := d/2/autorate.Tick, 0.
@@ -105,7 +105,7 @@ func run(p *pacer, m *modem, d time.Duration) (used float64, queued time.Duratio
 	return (m.received - before) * 8 / m.capacity / (d / 2).Seconds(), queued
 }
 
-// TestPacer: the rates follow a line that carries less than was lent, and come back with it.
+// TestPacer: the rates follow a line whose capacity falls below what is lent, and recover with it.
 func TestPacer(t *testing.T) {
 	t.Parallel()
 	m := &modem{capacity: 8e6}
@@ -129,7 +129,7 @@ func TestPacer(t *testing.T) {
 		t.Errorf("on a line of 30 Mbit/s the rate is %d", got)
 	}
 
-	// Nobody is online: nothing is measured, and what is known stays.
+	// Nobody is online: nothing is measured, and the line's state stays.
 	p.follow(nil, "wlan0")
 	if m.open != 0 || p.ticks() != nil || p.status(d) != nil {
 		t.Errorf("while nobody is online there are %d meters, and status %+v", m.open, p.status(d))
@@ -138,14 +138,14 @@ func TestPacer(t *testing.T) {
 	if got := m.rates["wlan0"]; got < 15e6 {
 		t.Errorf("a line that carried 20 Mbit/s a moment ago begins at %d", got)
 	}
-	// Another line begins by itself.
+	// Another line starts with a state of its own.
 	other := *d
 	other.uplink.Index = 8
 	p.follow(&other, "wlan0")
 	if got := m.rates["wlan0"]; m.open != 1 || got > 10e6 {
 		t.Errorf("another line begins at %d with %d meters", got, m.open)
 	}
-	// Two lines in turn: neither is learnt again each time.
+	// Two lines used alternately: neither is measured from the start each time.
 	m.capacity = 8e6
 	run(p, m, time.Minute)
 	for range 3 {
@@ -177,7 +177,7 @@ func TestPacer(t *testing.T) {
 	p.stop()
 }
 
-// TestPacerWithoutProbes: a line that answers no probe, or whose cap is spent, is still not filled.
+// TestPacerWithoutProbes: the queue of a line that answers no probe, or whose cap is spent, still does not fill up.
 func TestPacerWithoutProbes(t *testing.T) {
 	t.Parallel()
 	for name, d := range map[string]config.Donation{
@@ -201,7 +201,7 @@ func TestPacerWithoutProbes(t *testing.T) {
 	}
 }
 
-// TestPassed: what arrived and neither left for residents nor waits for it is lost.
+// TestPassed: bytes that arrived, and neither were sent to residents nor wait to be sent, are lost.
 func TestPassed(t *testing.T) {
 	t.Parallel()
 	var p passed
@@ -212,7 +212,7 @@ func TestPassed(t *testing.T) {
 		{5000, 4000, 4000, 2000}, // 3000 left
 		{5000, 9000, 4000, 0},    // all
 		{5000, 9000, 9000, 0},    // all waits
-		{5000, 17000, 0, 5000},   // of 14,000, 8000 left: no more is lost than arrived
+		{5000, 17000, 0, 5000},   // of 14,000, 8000 were sent: no more is lost than arrived
 		{0, 18000, 0, 0},         // a page of the box
 		{1000, 0, 0, 0},          // another class
 		{1000, 100, 0, 900},
@@ -223,7 +223,7 @@ func TestPassed(t *testing.T) {
 	}
 }
 
-// TestProbeBudget: probes stay within an hour's megabyte and a thousandth of the daily budget, also over days.
+// TestProbeBudget: probes stay within a megabyte an hour and a thousandth of the daily budget, also over several days.
 func TestProbeBudget(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)

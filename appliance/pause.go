@@ -11,24 +11,24 @@ import (
 	"passerelle/appliance/state"
 )
 
-// Pause is who stopped sharing: until somebody resumes, or by itself on the next day. One that ends by itself outlives a power
-// cut; the other one outlives the daemon, but not the machine's restart.
+// Pause says who paused sharing, and whether the pause lasts until somebody resumes or ends on the next day. One that ends on the next
+// day survives a power cut; the other one survives the daemon, but not a restart of the machine.
 //
-// It never ends early: not before its time by a clock that is trusted. A pause that began under a clock that nobody trusts has no
-// time yet: it gets one when the clock is trusted, for the day on which it began as far as this daemon knows it, else for the
-// present day. If the clock is never trusted, the pause lasts until somebody resumes.
+// A pause never ends early: its end must have come by a clock that is trusted. A pause that began while the clock was not trusted has
+// no end yet. It gets one when the clock is trusted: from the day on which it began if this daemon knows it, otherwise from the
+// current day. If the clock is never trusted, the pause lasts until somebody resumes.
 type Pause struct {
-	By    string    `json:"by,omitempty"`    // who paused; "": nobody did
-	Fleet bool      `json:"fleet,omitempty"` // the box's fleet did: it may end what it began, and nothing else
-	Ends  bool      `json:"ends,omitempty"`  // on the next day
-	Until time.Time `json:"until,omitzero"`  // when; zero while the clock has not been trusted
+	By    string    `json:"by,omitempty"`    // who paused; "" if sharing is not paused
+	Fleet bool      `json:"fleet,omitempty"` // the box's fleet paused; it may end only its own pause
+	Ends  bool      `json:"ends,omitempty"`  // whether it ends on the next day
+	Until time.Time `json:"until,omitzero"`  // when it ends; zero until the clock is trusted
 }
 
 func (p Pause) equal(q Pause) bool {
 	return p.By == q.By && p.Fleet == q.Fleet && p.Ends == q.Ends && p.Until.Equal(q.Until)
 }
 
-// String says who paused, and until when if that is known.
+// String returns who paused, and until when if that is known.
 func (p Pause) String() string {
 	switch {
 	case !p.Ends:
@@ -39,9 +39,9 @@ func (p Pause) String() string {
 	return p.By + ", until " + p.Until.Format("Mon 2 Jan 15:04")
 }
 
-// nextDay returns when a pause until the next day ends that begins at t, of the centre's sharing or of one loan: when the desk
-// opens, else when the first of the loans does, on the day after t or later; at six on the day after where neither has hours.
-// Where the desk opens before any of the loans, it is when the first of these opens.
+// nextDay returns when a pause until the next day ends, for a pause of the centre's sharing or of one loan that begins at t: when the
+// desk opens on the day after t or later, or if the desk has no hours, when the first of the loans opens; if neither has hours, at six
+// on the day after. If the desk opens before any of the loans, the pause ends when the first of these opens.
 func nextDay(t time.Time, desk *hours.Schedule, loans ...*hours.Schedule) time.Time {
 	y, m, d := t.Date()
 	day, six := hours.DayStart(y, m, d+1, t.Location()), time.Date(y, m, d+1, 6, 0, 0, 0, t.Location())
@@ -81,7 +81,7 @@ func firstOpen(t time.Time, all []*hours.Schedule) time.Time {
 	return first
 }
 
-// nextDay is nextDay for the centre's sharing, of all loans.
+// nextDay is nextDay for a pause of the centre's sharing, with all loans.
 func (b *Box) nextDay(t time.Time) time.Time {
 	var loans []*hours.Schedule
 	for _, d := range b.config.Donations {
@@ -90,8 +90,8 @@ func (b *Box) nextDay(t time.Time) time.Time {
 	return nextDay(t, b.config.Centre.Hours, loans...)
 }
 
-// opening returns when a schedule opens first on a day or later: at six if it is open through the night. ok is false if it has no
-// opening.
+// opening returns when a schedule first opens on a day or later; at six if it is open through the night. ok is false if it never
+// opens.
 func opening(s *hours.Schedule, day, six time.Time) (at time.Time, ok bool) {
 	if s.Always() {
 		return time.Time{}, false
@@ -111,13 +111,13 @@ func opening(s *hours.Schedule, day, six time.Time) (at time.Time, ok bool) {
 	return at, true
 }
 
-// Pause stops sharing until Resume; by says who paused it, for status. Sessions keep their end.
+// Pause stops sharing until Resume; by says who paused, for the status. Sessions keep their end.
 func (b *Box) Pause(ctx context.Context, by string) error {
 	return b.change(ctx, func() { b.pause = Pause{By: by} })
 }
 
-// PauseUntilTomorrow stops sharing until the next day, or Resume. It outlives a power cut: if that cannot be stored, nothing has
-// changed.
+// PauseUntilTomorrow stops sharing until the next day, or Resume. The pause survives a power cut. If it cannot be stored, nothing
+// changes.
 func (b *Box) PauseUntilTomorrow(ctx context.Context, by string) (err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
 		before, began := b.pause, b.pauseBegan
@@ -139,7 +139,7 @@ func (b *Box) Resume(ctx context.Context) error {
 	return b.change(ctx, func() { b.pause = Pause{} })
 }
 
-// TogglePause ends a pause, also one by somebody else, or pauses. It is for a button, which cannot say which.
+// TogglePause ends a pause, whoever paused, or pauses. It is for a button, which cannot say which of the two is meant.
 func (b *Box) TogglePause(ctx context.Context, by string) error {
 	return b.change(ctx, func() {
 		if b.pause.By != "" {
@@ -149,8 +149,8 @@ func (b *Box) TogglePause(ctx context.Context, by string) error {
 	})
 }
 
-// Obey does what the box's fleet asks of its sharing, if who stands at the box has not decided otherwise; by says who of the fleet
-// asks. The error says why the kernel has not followed yet.
+// Obey carries out a command of the box's fleet to pause or resume, unless people at the box have decided otherwise; by says who in
+// the fleet gave it. The error says why the kernel has not followed yet.
 func (b *Box) Obey(ctx context.Context, a command.Action, by string) (v command.Verdict, err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
 		if v = command.Weigh(a, command.Standing{Paused: b.pause.By != "", Fleet: b.pause.Fleet}); v != command.Done {
@@ -165,7 +165,7 @@ func (b *Box) Obey(ctx context.Context, a command.Action, by string) (v command.
 	return v, errors.Join(doErr, err)
 }
 
-// endPause ends a pause whose time has come, and gives one its time when the clock is trusted.
+// endPause ends a pause whose end has come, and computes a missing end once the clock is trusted.
 func (b *Box) endPause() {
 	if !b.pause.Ends || b.trust.By == "" {
 		return
@@ -182,7 +182,7 @@ func (b *Box) endPause() {
 	}
 }
 
-// savePause stores a pause that ends by itself, or removes the one before, if that has changed.
+// savePause stores a pause that ends on the next day, or removes the stored one. It writes only if the pause has changed.
 func (b *Box) savePause() error {
 	var p Pause
 	if b.pause.Ends {
@@ -213,7 +213,7 @@ type nextOpening struct {
 	at     time.Time
 }
 
-// of returns what ends(now) is for a day and a configuration.
+// of returns ends(now). It calls ends again only for another day or configuration.
 func (n *nextOpening) of(now time.Time, c *config.Config, ends func(time.Time) time.Time) time.Time {
 	if y, m, d := now.Date(); n.day != date(y, m, d) || n.config != c {
 		*n = nextOpening{day: date(y, m, d), config: c, at: ends(now)}

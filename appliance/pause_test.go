@@ -13,8 +13,8 @@ import (
 	"passerelle/testdata"
 )
 
-// TestNextDay: a pause until the next day ends at the desk's opening, else at the loans' first one, else at six, and not before a
-// loan is open. A lender's pause is that of this one loan.
+// TestNextDay: a pause until the next day ends at the desk's opening, otherwise at the loans' first opening, otherwise at six, and not
+// before a loan is open. A lender's pause considers only the lender's own loan.
 func TestNextDay(t *testing.T) {
 	t.Parallel()
 	zone, err := time.LoadLocation("Europe/Paris")
@@ -92,14 +92,14 @@ func (h *testBox) untilTomorrow() {
 	h.state(state.Paused)
 }
 
-// passes lets the time of day pass, and the box make some passes.
+// passes lets time pass, in which the box reconciles several times.
 func (h *testBox) passes(d time.Duration) {
 	h.Helper()
 	h.inLoop(func() { h.clock.off += d })
 	h.settle()
 }
 
-// clockIs sets the clock, and who trusts it.
+// clockIs sets the clock, and who confirmed it.
 func (h *testBox) clockIs(by string, off time.Duration) {
 	h.Helper()
 	h.inLoop(func() { h.clock.by, h.clock.off = by, off })
@@ -121,7 +121,7 @@ func (h *testBox) onDisk() (p Pause) {
 // now is the time of day.
 func (h *testBox) now() time.Time { return time.Now().Add(h.clock.off) }
 
-// crash has the daemon killed, and started again; a power cut takes what is in memory.
+// crash kills the daemon and starts it again. A power cut also loses what is in memory.
 func (h *testBox) crash(powerCut bool) {
 	h.Helper()
 	h.inLoop(func() { h.gate.dead = true })
@@ -132,7 +132,7 @@ func (h *testBox) crash(powerCut bool) {
 	h.start(alwaysText, Handover{})
 }
 
-// TestPauseEndsNextDay: it lasts until six on the next day, over kills, stops and power cuts, and ends by itself, once.
+// TestPauseEndsNextDay: a pause lasts until six on the next day, across kills, stops and power cuts, and ends automatically, once.
 func TestPauseEndsNextDay(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.start(alwaysText, h.stop())
@@ -166,7 +166,7 @@ func TestPauseEndsNextDay(t *testing.T) {
 	})
 }
 
-// TestPauseEndsWhileOff: a box that was without power at the time shares when it knows the time.
+// TestPauseEndsWhileOff: a box that had no power when the pause ended shares once it knows the time.
 func TestPauseEndsWhileOff(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.start(alwaysText, h.stop())
@@ -183,8 +183,8 @@ func TestPauseEndsWhileOff(t *testing.T) {
 	})
 }
 
-// TestPauseUnderWrongClock: whatever a clock says that nobody trusts, no pause ends; trusted, it ends on the day after the one on
-// which it began.
+// TestPauseUnderWrongClock: no pause ends while the clock is not trusted, whatever it shows. Once it is trusted, the pause ends on the
+// day after the one on which it began.
 func TestPauseUnderWrongClock(t *testing.T) {
 	for name, c := range map[string]struct {
 		off  time.Duration // of the clock while nobody trusts it
@@ -212,7 +212,7 @@ func TestPauseUnderWrongClock(t *testing.T) {
 				h.clockIs(clock.ByServer, 0)
 				h.state(state.Paused)
 				want := time.Date(2000, 1, 2, 5, 0, 0, 0, time.UTC)
-				if c.kill { // when it began is not known any more
+				if c.kill { // the new daemon does not know when the pause began
 					want = want.AddDate(0, 0, 1)
 				}
 				if s := h.box.Status(); !s.PausedUntil.Equal(want) {
@@ -230,8 +230,8 @@ func TestPauseUnderWrongClock(t *testing.T) {
 	}
 }
 
-// TestPauseIsReplaced: resume, the button and a plain pause each replace it, over a power cut too; two who press at once both
-// have what they pressed for.
+// TestPauseIsReplaced: resume, the button and a plain pause each replace a pause until tomorrow, also across a power cut. Of two
+// people who press at the same time, both get what they pressed for.
 func TestPauseIsReplaced(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.start(alwaysText, h.stop())
@@ -267,8 +267,8 @@ func TestPauseIsReplaced(t *testing.T) {
 	})
 }
 
-// TestPauseOnFullDisk: one that cannot be stored is refused, and changes nothing; sharing is resumed all the same, and the disk
-// told when it works again.
+// TestPauseOnFullDisk: a pause until tomorrow that cannot be stored is refused, and changes nothing. Resume works anyway, and is
+// stored once the disk works again.
 func TestPauseOnFullDisk(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.start(alwaysText, h.stop())

@@ -13,7 +13,7 @@ import (
 // failureLimit is how many failures in a row of a required child are a fault: the box has no hotspot.
 const failureLimit = 3
 
-// observeRadios reads the state of the radios and sets what they are used for. It runs after the lines were read.
+// observeRadios reads the state of the radios and sets their configuration. It runs after the lines were read.
 func (b *Box) observeRadios() {
 	b.radios = b.parts.Radios.State()
 	w := radios.Config{Hotspot: b.config.Hotspot, InUse: b.residents.online() > 0 || b.radios.Stations > 0}
@@ -22,7 +22,7 @@ func (b *Box) observeRadios() {
 	b.parts.Joiner.Set(b.lines.lentNetworks(b.parts.RunDir))
 }
 
-// faults returns why there is no hotspot, the first cause first; none if there is one, or will be soon.
+// faults returns why there is no hotspot, the first cause first. It returns none if there is one, or will be soon.
 func (b *Box) faults() (all []state.Problem) {
 	if why := b.attempts.fault(b.parts.Now()); why != "" {
 		all = append(all, state.NewProblem(state.PlanRefused, "error", why))
@@ -33,7 +33,7 @@ func (b *Box) faults() (all []state.Problem) {
 	return append(all, childFaults(b.parts.Children.Status(), b.radios)...)
 }
 
-// untouched tells whether nobody has configured the box yet. Its radio is then not what somebody chose.
+// untouched tells whether nobody has configured the box yet. Then nobody chose its radio either.
 func (b *Box) untouched() bool { return !b.parts.Configured && b.refused == nil }
 
 // noWiFi returns why a radio that failed makes no network.
@@ -44,7 +44,7 @@ func (b *Box) noWiFi() string {
 	return "the radio cannot be used (" + b.radios.Why + ")"
 }
 
-// requiredChildren are the children without which the box is of no use, and what they do.
+// requiredChildren are the children without which the box has no use, and what they do.
 var requiredChildren = map[string]string{
 	plan.ChildDNS:     "which serves DHCP and DNS",
 	plan.ChildGuests:  "which serves DNS to captive devices",

@@ -68,8 +68,8 @@ func TestWithoutARadioItIsAFault(t *testing.T) {
 	})
 }
 
-// TestNewBoxNeedsNoRadio: nobody chose the radio of a box that nobody has configured. Where it is missing, or cannot be used, the
-// box waits for a technician all the same, and says that the cable is the way.
+// TestNewBoxNeedsNoRadio: nobody chose the radio of a box that nobody has configured. If it is missing, or cannot be used, the
+// box still waits for a technician, and says that the cable is to be used.
 func TestNewBoxNeedsNoRadio(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.untouched = true
@@ -94,7 +94,7 @@ func TestNewBoxNeedsNoRadio(t *testing.T) {
 	})
 }
 
-// TestRequiredChildThatKeepsFailingIsAFault: the reason has the last text that it wrote.
+// TestRequiredChildThatKeepsFailingIsAFault: the fault's reason has the last text that the child wrote.
 func TestRequiredChildThatKeepsFailingIsAFault(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.restart(radioText)
@@ -102,7 +102,7 @@ func TestRequiredChildThatKeepsFailingIsAFault(t *testing.T) {
 			died := func(n int) {
 				h.inLoop(func() {
 					h.children.status = []supervise.ChildStatus{
-						{Name: "wpa-eth0", Failures: 50}, // costs only its line
+						{Name: "wpa-eth0", Failures: 50}, // affects only its line
 						{Name: name, Failures: n, LastExit: "exit status 1", LastLine: "Interface initialization failed."},
 					}
 				})

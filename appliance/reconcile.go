@@ -30,7 +30,7 @@ func (b *Box) reconcile(ctx context.Context) time.Duration {
 	}
 	if b.decision.State != state.Fault {
 		b.attempts.recordResult(err, b.parts.Now())
-		// The first plan has been applied, or this one cannot be.
+		// The first plan has been applied, or this one cannot be applied.
 		b.decide()
 		if b.decision.State == state.Fault {
 			err = errors.Join(err, b.apply(ctx)) // closes as much as possible
@@ -179,7 +179,7 @@ func (b *Box) configure() {
 	b.decision.Donation = b.lines.index(b.lines.chosen)
 }
 
-// newCard returns the centre's card of a configuration.
+// newCard returns the centre's card from a configuration.
 func newCard(c *config.Config) *state.Card {
 	card := &state.Card{
 		Address: c.Centre.Address, Postcode: c.Centre.Postcode, Town: c.Centre.Town, Phone: c.Centre.Phone,
@@ -280,7 +280,7 @@ func (b *Box) resetUsage() {
 	b.residents.resetUsage()
 }
 
-// share updates the shares of running sessions. In a pause nothing is shared.
+// share updates the shares of running sessions. During a pause it does nothing.
 func (b *Box) share() {
 	d := b.lines.chosen
 	if d == nil || b.decision.Internet == decide.NoInternet || !b.residents.ready() {
@@ -295,7 +295,7 @@ func (b *Box) share() {
 	}
 }
 
-// pace has the rates follow the line in use, while somebody is online.
+// pace makes the rates follow the capacity of the line in use, while somebody is online.
 func (b *Box) pace() {
 	d := b.lines.chosen
 	if !b.applied || d == nil || !d.Autorate || !d.uplink.Present || b.decision.Internet == decide.NoInternet ||

@@ -35,7 +35,7 @@ type residents struct {
 	limits     config.Limits
 	maxDevices int                   // with a usage record
 	usage      map[netctl.MAC]uint64 // bytes of today, of devices that asked for a session; see recordUsage
-	dataLimit  config.Size           // that running sessions were last granted by
+	dataLimit  config.Size           // the limit by which running sessions were last granted
 	slow       bool                  // the slow lane is open, if there is one
 	day        day
 	pending    pendingHandover // what the last daemon left
@@ -59,7 +59,7 @@ const extendWindow = 10 * time.Minute
 // twenty.
 func (s session) Extendable() bool { return s.Left <= min(extendWindow, s.Length/2) }
 
-// Slow tells whether the session has used its data, and goes on slowly.
+// Slow tells whether the session has used its data, and is in the slow lane.
 func (s session) Slow() bool { return s.Data == 0 }
 
 // newResidents returns the residents of a hotspot without any known device.
@@ -189,7 +189,7 @@ func (r *residents) end(addr netip.Addr) error {
 func (r *residents) observe(kernel []netctl.Session) {
 	now := r.now()
 	running := make(map[netip.Addr]session, len(kernel))
-	var spent []netip.Addr // that the kernel lets nothing more pass of
+	var spent []netip.Addr // sessions of which the kernel lets nothing more pass
 	for _, k := range kernel {
 		s, ok := r.sessions[k.Addr]
 		if !ok || s.MAC != k.MAC {
@@ -265,13 +265,13 @@ func remaining(s ledger.Sharing, used uint64) uint64 {
 	return s.Remaining(used)
 }
 
-// slowLane tells whether who has used all his data may go on slowly, and remembers it.
+// slowLane tells whether residents who have used their data may use the slow lane, and remembers the answer.
 func (r *residents) slowLane(counted ledger.Sharing) bool {
 	r.slow = counted.SlowLane()
 	return r.slow && r.limits.After != 0
 }
 
-// inSlowLane returns how many sessions have used their data and go on slowly. It may be called from any goroutine.
+// inSlowLane returns how many sessions are in the slow lane. It may be called from any goroutine.
 func (r *residents) inSlowLane() (n int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -21,7 +21,7 @@ import (
 type fakeGate struct {
 	admitted   map[netip.Addr]netctl.Session
 	remembered map[netctl.MAC]uint64
-	left       time.Duration // of the day
+	left       time.Duration // how much of the day is left
 	calls      int
 	broken     error
 }
@@ -46,7 +46,7 @@ func (d *fakeGate) SaveUsage(used map[netctl.MAC]uint64, left time.Duration) err
 	return nil
 }
 
-// kernel returns the sessions as the kernel would report them, after each used some more bytes.
+// kernel returns the sessions as the kernel would report them, after each has used that many more bytes.
 func (d *fakeGate) kernel(used uint64) (all []netctl.Session) {
 	for _, s := range d.admitted {
 		s.Used += used
@@ -120,7 +120,7 @@ func TestResidentGetsWhatIsLeftOfTheDay(t *testing.T) {
 	}
 }
 
-// TestGateFails: then nobody has a session.
+// TestGateFails: if the gate fails, nobody gets a session.
 func TestGateFails(t *testing.T) {
 	v := newTestResidents(t, pendingHandover{})
 	v.broken = errors.New("no buffer space")
@@ -129,7 +129,8 @@ func TestGateFails(t *testing.T) {
 	}
 }
 
-// TestSessionsTheKernelLacks: one is kept until its end, since the gate may restore it, and an unknown one is adopted.
+// TestSessionsTheKernelLacks: a session that the kernel lacks is kept until its end, since the gate may restore it. An unknown session
+// of the kernel is adopted.
 func TestSessionsTheKernelLacks(t *testing.T) {
 	v := newTestResidents(t, pendingHandover{})
 	v.press(anna, macA)
@@ -144,7 +145,7 @@ func TestSessionsTheKernelLacks(t *testing.T) {
 	}
 }
 
-// TestSharesChangeWithTheDay: small changes are ignored.
+// TestSharesChangeWithTheDay: shares of running sessions change during the day, but small changes are ignored.
 func TestSharesChangeWithTheDay(t *testing.T) {
 	v := newTestResidents(t, pendingHandover{})
 	v.press(anna, macA)
@@ -182,7 +183,7 @@ func TestUsageIsBounded(t *testing.T) {
 	}
 }
 
-// TestDayAdvances: at midnight, once, also if the clock is set.
+// TestDayAdvances: a new day starts at midnight, once, also if the clock is set.
 func TestDayAdvances(t *testing.T) {
 	midnight := time.Date(2026, 3, 5, 0, 0, 0, 0, time.UTC)
 	d := day{now: midnight.Add(-time.Hour), trusted: true}

@@ -8,8 +8,8 @@ import (
 	"passerelle/appliance/state"
 )
 
-// StateUse records what somebody who knows states that a donation's line has carried in the running period, of a donation whose
-// account is lost: until then its cap counts as spent. The error is state.ErrNoDonation, or state.ErrUseKnown.
+// StateUse records how many bytes a donation's line has carried in the current period, as a person states, for a donation whose
+// account is lost. Until then its cap counts as spent. The error is state.ErrNoDonation or state.ErrUseKnown.
 func (b *Box) StateUse(ctx context.Context, name string, bytes uint64) (err error) {
 	doErr := b.do(ctx, func(loop context.Context) {
 		n := b.lines.find(name)

@@ -9,8 +9,8 @@ import (
 	"passerelle/appliance/state"
 )
 
-// TestStateUse: a donation whose account was lost is lent again once somebody states what it has used, and no more than what is
-// left then; the statement is on the disk before anything is granted.
+// TestStateUse: a donation whose account was lost is shared again once somebody states its use, up to what is left of its cap. The
+// statement is on the disk before anything is granted.
 func TestStateUse(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.stop()

@@ -51,7 +51,7 @@ type history struct {
 	day        int
 	passed     map[netctl.MAC]uint64 // bytes that reached the internet
 	tried      map[netctl.MAC]uint64 // including those that may have been counted and then dropped
-	lost       map[netctl.MAC]uint64 // that may be uncounted, of sessions that ended while no daemon ran
+	lost       map[netctl.MAC]uint64 // bytes that may be uncounted, of sessions that ended while no daemon ran
 	log        []string
 }
 
@@ -90,7 +90,7 @@ func (h *history) traffic(pass func(addr netip.Addr, bytes uint64) uint64) {
 	h.say("%v: %d of %d bytes pass", addr, n, bytes)
 }
 
-// act does something that residents or technicians do.
+// act does a random action of a resident or a technician.
 func (h *history) act() {
 	addr, _ := h.device(9 + h.IntN(4))
 	switch h.IntN(5) {
@@ -127,7 +127,7 @@ func (h *history) check() {
 	}
 }
 
-// restart ends the daemon, by a crash at any call or by a stop, and starts another one.
+// restart ends the daemon, by a crash at a random call or by a stop, and starts another one.
 func (h *history) restart() {
 	gate := h.gate
 	var left []netctl.Session
@@ -210,7 +210,7 @@ func TestRestartKeepsUsage(t *testing.T) {
 	}
 }
 
-// TestScarceRestart: under a cap that leaves little for each, a restart ends no session and grants no second share.
+// TestScarceRestart: under a cap that leaves little for each resident, a restart ends no session and grants no second share.
 func TestScarceRestart(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {
@@ -262,7 +262,7 @@ func TestScarceRestart(t *testing.T) {
 	}
 }
 
-// TestMidnightWhileStopped: a day that ends while no daemon runs is over for the next one.
+// TestMidnightWhileStopped: a day that ends while no daemon runs is over for the next daemon.
 func TestMidnightWhileStopped(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {

@@ -23,7 +23,7 @@ func withSlow(t *testing.T, hour int, test func(h *testBox)) {
 	})
 }
 
-// spend uses up a resident's data of the day.
+// spend uses up a resident's share of the day.
 func (h *testBox) spend(n int) {
 	h.Helper()
 	addr, _ := h.device(n)
@@ -32,7 +32,7 @@ func (h *testBox) spend(n int) {
 	h.settle()
 }
 
-// TestSlowLane: who has used his data goes on slowly, until the day ends.
+// TestSlowLane: a resident who has used all data stays in the slow lane until the day ends.
 func TestSlowLane(t *testing.T) {
 	withSlow(t, 20, func(h *testBox) {
 		time.Sleep(time.Hour) // the line opens
@@ -89,7 +89,7 @@ func TestSlowLane(t *testing.T) {
 	})
 }
 
-// TestSlowLaneRestart: a crash or a stop keeps who is in the lane and what he used; without a daemon the kernel goes on.
+// TestSlowLaneRestart: across a crash or a stop, sessions stay in the lane and keep their usage. Without a daemon the kernel goes on.
 func TestSlowLaneRestart(t *testing.T) {
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash %t", crash), func(t *testing.T) {
@@ -142,8 +142,8 @@ func TestSlowLaneRestart(t *testing.T) {
 	}
 }
 
-// TestSlowLaneOfACap: the lane's bytes are paid from the cap. It closes when an eighth of what the day has left was used beyond
-// shares, however many devices are made up for it, and a newcomer's share stays; a spent cap ends it.
+// TestSlowLaneOfACap: the lane's bytes are charged to the cap. It closes when an eighth of what the day has left was used beyond
+// the shares, however many devices are made up to use it, and a newcomer's share stays. A spent cap ends it.
 func TestSlowLaneOfACap(t *testing.T) {
 	withSlow(t, 9, func(h *testBox) {
 		if _, err := h.box.Reconfigure(h.Context(), h.config(strings.Replace(slowText, `cap = "0"`, `cap = "3GB"`, 1))); err != nil {
@@ -189,7 +189,7 @@ func TestSlowLaneOfACap(t *testing.T) {
 		if now := share(); now < before*0.87 {
 			h.Errorf("then a newcomer has %.0f bytes, before %.0f", now, before)
 		}
-		// Made-up devices take their shares, as everybody may, but find no lane then.
+		// Made-up devices use their shares, as any device may, but then find the lane closed.
 		for n := range 100 {
 			addr, _ := h.device(1<<16 + 16 + n)
 			s, err := h.box.Authorize(h.Context(), addr)
@@ -203,7 +203,7 @@ func TestSlowLaneOfACap(t *testing.T) {
 				h.Fatalf("made-up device %d is in the lane", n)
 			}
 		}
-		h.inLoop(func() { h.uplinks.status.RxBytes += 4e9 }) // the lender himself
+		h.inLoop(func() { h.uplinks.status.RxBytes += 4e9 }) // the lender's own traffic
 		h.settle()
 		h.state(state.Exhausted)
 		if n := h.pass(anna, 1000); n != 0 {

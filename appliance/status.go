@@ -95,7 +95,7 @@ func (b *Box) publish() {
 	b.used, b.written, b.site, b.status, b.plan, b.lastReconcile = c, b.file, site, s, b.compiled.plan, b.parts.Now()
 }
 
-// PlanText returns the last plan as text. It has nothing of sessions.
+// PlanText returns the last plan as text, without any sessions.
 func (b *Box) PlanText() string {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -133,8 +133,7 @@ func (b *Box) lastingProblems() (all []state.Problem) {
 	return all
 }
 
-// schoolDatesEnd returns the last day whose school holidays are known, and whether any opening hours need later ones within two
-// months.
+// schoolDatesEnd returns the last day whose school holidays are known, and whether opening hours need later ones within two months.
 func schoolDatesEnd(c *config.Config, now time.Time) (until time.Time, end bool) {
 	needed := c.Centre.Hours.School() || slices.ContainsFunc(c.Donations, func(d config.Donation) bool { return d.Hours.School() })
 	until = hours.SchoolKnown(c.Box.SchoolZone)

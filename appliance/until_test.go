@@ -49,7 +49,7 @@ func TestUntil(t *testing.T) {
 	}
 }
 
-// TestUntilInStatus: status says the last day, and why nothing is shared.
+// TestUntilInStatus: the status has the last day, and the reason why nothing is shared.
 func TestUntilInStatus(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		text := strings.Replace(confText, `cap = "0"`, "cap = \"0\"\nuntil = \"2026-12-31\"", 1)
