@@ -45,19 +45,19 @@ type Host struct {
 	Settled bool       // it gets the configured lease time
 }
 
-// Environment is what the children depend on besides the configuration.
+// Environment has the values, besides the configuration, that the children depend on.
 type Environment struct {
 	HotspotIndex int        // interface index of the hotspot
 	UplinkIndex  int        // interface index of the uplink that DNS last used
 	Resolvers    []Resolver // in order of preference
-	Metered      bool       // devices are told that the line is metered
+	Metered      bool       // DHCP announces that the line is metered
 	Essential    bool       // guests resolve only essential services' names
 	Hosts        []Host
 	AccessPoint  *netctl.AccessPoint // for hostapd; nil: none
 	Radios       []string            // the present interfaces that join lenders' networks
 }
 
-// Children returns the programs that are to run. Their files are in run, a folder in memory: leases are residents'
+// Children returns the programs that must run. Their files are in run, a folder in memory: leases are residents'
 // addresses, and some files hold passphrases. dnsmasq does not read the machine's own configuration.
 //
 // The configuration of the dnsmasq with DHCP names the index of the hotspot's interface, because dnsmasq must restart
@@ -65,8 +65,8 @@ type Environment struct {
 // and dnsmasq keeps them when it rereads its servers (dnsmasq 2.90 reuses a server's list entry together with its
 // socket).
 //
-// dnsmasq never is root: it starts as its user, with the capabilities that it needs. Its files are its user's, in a folder
-// that is not.
+// dnsmasq never runs as root: it starts as its user, with the capabilities that it needs. That user owns its files, but not their
+// folder.
 func Children(c *config.Config, e Environment, run string) []supervise.Child {
 	children := dnsmasqs(c, e, run)
 	if e.AccessPoint != nil {
@@ -107,7 +107,7 @@ func dnsmasqs(c *config.Config, e Environment, run string) []supervise.Child {
 		common = append(common, "max-ttl="+ttl, "max-cache-ttl="+ttl)
 	}
 	asking := []string{
-		"edns-packet-max=512", // names.go counts on it
+		"edns-packet-max=512", // names.go relies on it
 	}
 	// An internet name that resolves to a private address would lead a browser to another site than its page says (DNS
 	// rebinding). dnsmasq's stop-dns-rebind is meant for that, but includes the documentation networks, which are open
@@ -131,7 +131,7 @@ func dnsmasqs(c *config.Config, e Environment, run string) []supervise.Child {
 	}
 	everyName := []string{
 		"address=/#/" + box.String(),
-		"local=/#/", // else queries of other types would be REFUSED instead of answered with no data
+		"local=/#/", // without it queries of other types would be REFUSED instead of answered with no data
 		"local-ttl=0",
 		"cache-size=0",
 	}
@@ -219,7 +219,7 @@ func dnsmasqs(c *config.Config, e Environment, run string) []supervise.Child {
 		}
 	}
 	bind := []uintptr{unix.CAP_NET_BIND_SERVICE} // ports below 1024
-	// Who leases sets the device's address in the ARP table, and who resolves adds addresses to a set of the kernel's.
+	// The DHCP server sets the device's address in the ARP table, and resolvers add addresses to a set in the kernel.
 	admin := append(bind, unix.CAP_NET_ADMIN)
 	return []supervise.Child{
 		child(ChildDNS, admin, truthful,
@@ -251,8 +251,8 @@ func PoolSize(box netip.Prefix) int {
 	return int(netctl.AddrOffset(network, last) - netctl.AddrOffset(network, first) + 1)
 }
 
-// Resident tells whether an address of the network may be a resident's: in the largest network, the last addresses have
-// class numbers that no resident has.
+// Resident tells whether an address of the network may be a resident's: in the largest network, the last addresses would have
+// class numbers that are reserved.
 func Resident(network netip.Prefix, a netip.Addr) bool {
 	return network.Contains(a) && netctl.AddrOffset(network, a) < netctl.MinorFirst
 }

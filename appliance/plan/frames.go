@@ -234,8 +234,8 @@ func (c compiler) arpFilter() netctl.NFTable {
 }
 
 // Limits on a device's tracked connections, as parts of the conntrack table. The kernel's connection count excludes
-// closed ones (already_closed in net/netfilter/nf_conncount.c), but keeps them in the table for a while: the rate of
-// new connections is limited to cover that time.
+// closed connections (already_closed in net/netfilter/nf_conncount.c), but the table keeps them for a while: the rate of new
+// connections is limited, so that the closed ones are bounded too.
 const (
 	maxTracked       = 1200
 	ConnRate         = 30  // new TCP connections a second
@@ -249,7 +249,7 @@ const (
 	memoryPerConn    = 32 << 10 // of memory for each connection in the table: one takes some 320 bytes
 )
 
-// ConntrackMax returns the conntrack table's size for a machine with so much memory.
+// ConntrackMax returns the conntrack table's size, in connections, for a machine with that many bytes of memory.
 func ConntrackMax(memory uint64) uint64 {
 	return min(max(conntrackMin, memory/memoryPerConn), conntrackCeiling)
 }

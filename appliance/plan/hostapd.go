@@ -145,7 +145,7 @@ func network(a netctl.AccessPoint, metered bool, control, ssid string) []string 
 		lines = append(lines, "bridge="+a.Bridge)
 	}
 	if utf8.ValidString(ssid) {
-		lines = append(lines, "utf8_ssid=1") // else some phones garble accented letters
+		lines = append(lines, "utf8_ssid=1") // without it some phones garble accented letters
 	}
 	if a.MaxStations > 0 {
 		lines = append(lines, fmt.Sprintf("max_num_sta=%d", a.MaxStations)) // for each BSS: the radio limits both together
@@ -168,8 +168,8 @@ func oweSSID(ssid string) string {
 }
 
 // oweBSSID returns the BSSID of the OWE transition BSS. It is set here because hostapd would increment the radio's own
-// address, which works only for an even one. It's locally administered (IEEE 802-2014, 8.4), and differs even where the
-// radio's is so too.
+// address, which works only for an even one. It's locally administered (IEEE 802-2014, 8.4), and differs from the radio's even
+// if that is locally administered too.
 func oweBSSID(m netctl.MAC) netctl.MAC {
 	m[0] = (m[0] | 0x02) ^ 0x04
 	return m
@@ -247,8 +247,8 @@ func htCapabilities(caps uint16, side string) string {
 	return w.String()
 }
 
-// vhtCapabilities does so for the VHT Capabilities Information field (9.4.2.157.2). Left out are 160 MHz, which needs
-// DFS channels, and beamforming: a radio with one or two antennas gains little by it, and its soundings take airtime.
+// vhtCapabilities converts the VHT Capabilities Information field (9.4.2.157.2) to hostapd's vht_capab. Left out are 160 MHz,
+// which needs DFS channels, and beamforming: a radio with one or two antennas gains little by it, and its soundings take airtime.
 func vhtCapabilities(caps uint32, wide bool) string {
 	w := capabilities{caps: caps}
 	w.choice(0, 0x3, "MAX-MPDU-7991", "MAX-MPDU-11454")

@@ -30,7 +30,7 @@ var testRadios = map[string]netctl.Radio{
 	"old": {AccessPoint: true, BSS: 1, Bands: []netctl.Band{testBand(netctl.Band24, 0, 0)}},
 }
 
-// testBand is the band as France has it.
+// testBand returns the band as the French regulatory domain allows it.
 func testBand(name string, ht uint16, vht uint32) netctl.Band {
 	b := netctl.Band{Name: name, HT: ht != 0, HTCaps: ht, VHT: vht != 0, VHTCaps: vht}
 	add := func(n, mhz, power int, allowed bool) {

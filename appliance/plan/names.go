@@ -59,8 +59,8 @@ const (
 	tcpConnRate   = 12                // connections a minute
 	tcpConnBurst  = 12
 
-	// MaxServers is how many of a line's name servers are used. Each more makes a query dearer: a name server that is
-	// unsure queries all.
+	// MaxServers is how many of a line's name servers are used. Each further one makes a query cost more: a name server of the box
+	// that does not know which one answers queries all of them.
 	MaxServers = 2
 
 	// maxDNSConns is how many connections to a name server a device may hold. Each takes a process of the name server.

@@ -17,8 +17,8 @@
 // of the day is spent gets the class of his slow lane there, in either direction, or loses the mark if he has none.
 //
 // In both directions filter/FORWARD sends a marked packet to the quota chain, which charges the packet and removes the
-// mark; mangle/POSTROUTING drops what still has it. So flushing any table closes the gate: without mangle nobody gets a
-// mark, without filter nobody loses it, and without nat no new connection has an address that the internet can answer.
+// mark; mangle/POSTROUTING drops packets that still have it. So flushing any table closes the gate: without mangle no packet gets a
+// mark, without filter no packet loses it, and without nat no new connection has an address that the internet can answer.
 //
 // Once a packet has the mark, rules match the mark and not the interface: a number is cheaper than a name, of which
 // nft_meta_store_ifname (net/netfilter/nft_meta.c) copies 16 bytes for each rule that matches it.
@@ -35,13 +35,14 @@
 //
 // # The slow lane
 //
-// When a session has used its data, the kernel itself moves it to the slow lane: the same rule that would cut it gives its
-// packets another class, that of the session's entry in a second set. It needs no daemon, breaks no connection, and fails closed:
-// without an entry the packet is refused, and the entry is there only when its class is. The lane is paid from the cap like
+// When a session has used its data, the kernel itself moves it to the slow lane: the same rule that would cut it off gives its
+// packets another class, that of the session's entry in a second set. This needs no daemon, breaks no connection, and fails closed:
+// without an entry the packet is refused, and the entry exists only while its class does. The lane is charged to the cap like
 // everything else, so a spent tranche ends it too. Each resident has a class of his own, with the lane's rate as its ceiling: no
-// one can use up another's, and pressing again or another flow gets no more. What a resident sent in the lane counts as used, so
-// a new session starts in it. Essential services are as fast for him as for everybody. All lanes together are below one class with a part of the line (netctl/gate), so that made-up
-// devices get no more than that; residents with data left go first.
+// one can use up another's, and neither another press nor another flow gets more. What a resident sent in the lane counts as used,
+// so a new session starts in the lane. Essential services are as fast for him as for everybody. All lanes together are below one
+// class with a part of the line (netctl/gate), so that made-up devices get no more than that; residents with data left take
+// precedence.
 //
 // # Two kernel parameters that are less obvious
 //
@@ -131,15 +132,15 @@ var (
 	unmarked       = marked(0, netctl.MarkMask)
 	uncharged      = marked(netctl.MarkUncharged, netctl.MarkUncharged)
 	notPlain       = marked(0, netctl.MarkPlain)
-	resolverChosen = fmt.Sprintf("-m mark ! --mark 0x0/%#x", netctl.MarkDNSMask) // one is assigned
+	resolverChosen = fmt.Sprintf("-m mark ! --mark 0x0/%#x", netctl.MarkDNSMask) // a name server is assigned
 	unmark         = fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", netctl.MarkMask)
 	markEssential  = fmt.Sprintf("-j MARK --set-xmark %#x/%#x", netctl.MarkGarden, netctl.MarkMask)
 )
 
 func marked(mark, mask uint32) string { return fmt.Sprintf("-m mark --mark %#x/%#x", mark, mask) }
 
-// Matches for the walled garden: https to its addresses, and ICMP errors about its connections: without those that say
-// that a packet is too large, an upload hangs where the path MTU is smaller than the line's.
+// Matches for the walled garden: https to its addresses, and ICMP errors about its connections. Without the errors for packets that
+// are too large, an upload would hang if the path MTU is smaller than the line's.
 const (
 	relatedErrors = "-p icmp -m conntrack --ctstate RELATED"
 	redirect      = "-p icmp -m icmp --icmp-type 5"
@@ -161,7 +162,7 @@ type compiler struct {
 	internet  bool             // admitted residents reach the internet
 	essential bool             // everybody reaches essential services
 	shaped    bool             // residents have classes
-	slow      uint64           // bit/s of a resident whose data of the day is used; 0: the session passes nothing more
+	slow      uint64           // rate of the slow lane, in bit/s; 0 if a session passes nothing more once its data is used
 }
 
 // Compile returns the desired kernel state.
@@ -315,7 +316,7 @@ func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
 		// probe instead.
 		{Path: "net/netfilter/nf_conntrack_acct", Value: "1", AtLeast: true},
 	}
-	for _, state := range []string{"time_wait", "close"} { // see mostClosed
+	for _, state := range []string{"time_wait", "close"} { // see maxClosed
 		s = append(s, netctl.Sysctl{
 			Path: "net/netfilter/nf_conntrack_tcp_timeout_" + state, Value: fmt.Sprint(closedSeconds),
 		})
@@ -347,16 +348,16 @@ func (c compiler) sysctls(interfaces []string) []netctl.Sysctl {
 	return s
 }
 
-// autorateCeiling is the greatest rate, in bit/s, of a line whose lender named none: more than a phone or a small board's radio
+// autorateCeiling is the highest rate, in bit/s, of a line whose lender set none: more than a phone or a small board's radio
 // carries in practice.
 const autorateCeiling = 100e6
 
-// AutorateLimits returns the greatest rates of a donation with autorate, in bit/s.
+// AutorateLimits returns the highest rates of a donation with autorate, in bit/s.
 func AutorateLimits(d config.Donation) (down, up uint64) {
 	return cmp.Or(uint64(d.Download), autorateCeiling), cmp.Or(uint64(d.Upload), autorateCeiling)
 }
 
-// floorOf returns the least rate of a line with autorate, in bit/s.
+// floorOf returns the lowest rate of a line with autorate, in bit/s.
 func floorOf(lent uint64) uint64 { return uint64(float64(lent) * autorate.FloorPart) }
 
 // shapers returns the HTB trees, none if nothing is limited: an unlimited queue still costs 10 to 15 % of the
@@ -382,7 +383,7 @@ func (c compiler) shapers() []netctl.Shaper {
 	if l.Upload != 0 || up != 0 || essential != 0 || c.internet && c.slow != 0 {
 		names := allGuestNames + admittedNames // bytes a second
 		if c.onlyEssential() {
-			names = 0 // they are part of essential services
+			names = 0 // DNS is part of essential services
 		}
 		s = append(s, netctl.Shaper{
 			Device: c.egress, Direction: netctl.Upload, Total: up, Floor: floorUp, Own: up, Garden: essential,
@@ -392,7 +393,7 @@ func (c compiler) shapers() []netctl.Shaper {
 	return s
 }
 
-// mangle decides who may pass and in which class.
+// mangle decides which packets may pass, and in which class.
 func (c compiler) mangle() netctl.Table {
 	pre := netctl.Chain{Name: "PAS-PREROUTING", Rules: []string{redirect + " -j DROP"}}
 	line := netctl.Chain{Name: "PAS-UPLINK"}
@@ -435,10 +436,10 @@ func (c compiler) mangle() netctl.Table {
 	}
 	if c.essential {
 		related := netctl.Chain{Name: "PAS-GARDEN-ICMP"}
-		for _, kind := range []int{3, 11, 12} { // unreachable (too large is one), time exceeded, wrong parameter
+		for _, kind := range []int{3, 11, 12} { // unreachable (which includes too large), time exceeded, parameter problem
 			related.Rules = append(related.Rules, fmt.Sprintf("-p icmp -m icmp --icmp-type %d %s", kind, markEssential))
 		}
-		// For an admitted resident's packets one match decides that these chains are skipped.
+		// For an admitted resident's packets, a single match skips these chains.
 		to := netctl.Chain{Name: "PAS-GARDEN-DST", Rules: []string{toEssential + " " + markEssential, relatedErrors + " -j " + related.Name}}
 		from := netctl.Chain{Name: "PAS-GARDEN-SRC", Rules: []string{fromEssential + " " + markEssential, relatedErrors + " -j " + related.Name}}
 		others = append(others, related, to, from)
@@ -630,8 +631,8 @@ func (c compiler) filter(quota, reserve string) netctl.Table {
 	return t
 }
 
-// ipv6 closes IPv6, which would bypass the gate and the accounting. Only the machine's loopback may use it: a line with
-// another name, or one that appears later, is closed too.
+// ipv6 blocks IPv6, which would bypass the gate and the accounting. Only the machine's loopback may use it: a line with
+// another name, or one that appears later, is blocked too.
 func (c compiler) ipv6() netctl.Table {
 	const to = "PAS-DROP6"
 	return netctl.Table{

@@ -27,8 +27,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestGolden compiles what each file says and compares: decision (what was decided and observed) and passerelle.toml to
-// plan and children.
+// TestGolden compiles the input of each file, decision (the decision and the observation) and passerelle.toml, and compares the
+// result to the file's plan and children.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -172,8 +172,8 @@ func childrenText(children []supervise.Child) string {
 	return b.String()
 }
 
-// TestStates compiles every State but sharing to the same plan, independent of the rest of the decision. If DNS works during a pause,
-// still nothing is forwarded.
+// TestStates: every State except sharing compiles to the same plan, independent of the rest of the decision. If DNS works during a
+// pause, nothing is forwarded either.
 func TestStates(t *testing.T) {
 	t.Parallel()
 	c := example(t)
@@ -219,9 +219,8 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestClosedByNoName: a rule that closes names no line, so that it also holds for a line with another name than configured,
-// or one that appears later. A rule that names a line is for charging, NAT or DNS, and a plan that shares
-// nothing has none.
+// TestClosedByNoName: a rule that blocks does not name a line, so that it also applies to a line with another name than configured,
+// or one that appears later. A rule that names a line is for charging, NAT or DNS, and a plan that shares nothing has none.
 func TestClosedByNoName(t *testing.T) {
 	t.Parallel()
 	c := example(t)
@@ -245,7 +244,7 @@ func TestClosedByNoName(t *testing.T) {
 		}
 	}
 	opens := []string{"-j MASQUERADE", "-j PAS-CAP-", "-j PAS-MASQ", "-j PAS-DNS-QUERY", "-j PAS-DNS-RESTORE", "-j PAS-RESERVE",
-		"-j PAS-UNCHARGED"} // of the answers to the box's own questions for names
+		"-j PAS-UNCHARGED"} // for the answers to the box's own DNS queries
 	for line := range strings.Lines(want) {
 		rule := strings.HasPrefix(line, "iptables") || strings.HasPrefix(line, "ip6tables") || strings.HasPrefix(line, "nft")
 		if rule && strings.Contains(line, "LINE") && !slices.ContainsFunc(opens, func(o string) bool { return strings.Contains(line, o) }) {
@@ -270,7 +269,7 @@ func TestClosedByNoName(t *testing.T) {
 	}
 }
 
-// TestRulesAreConstant counts rules over limits and choices: only the number of donations may change it.
+// TestRulesAreConstant counts the rules for different limits and choices: only the number of donations may change the count.
 func TestRulesAreConstant(t *testing.T) {
 	t.Parallel()
 	count := func(p netctl.Plan) string {

@@ -8,7 +8,7 @@ import (
 	"passerelle/netctl"
 )
 
-// documentation are the blocks that nobody has (RFC 5737): the tests' internet.
+// documentation are the blocks that are assigned to nobody (RFC 5737): the tests' internet.
 var documentation = []netip.Prefix{
 	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"),
 }
@@ -38,7 +38,7 @@ func TestClosed(t *testing.T) {
 				connected = append(connected, p)
 			}
 		}
-		connected = append(connected, netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0")) // neither closes anything
+		connected = append(connected, netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0")) // neither makes an address unreachable
 		got := unreachable(connected)
 		for i, n := range got {
 			if n != n.Masked() {

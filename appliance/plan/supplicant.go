@@ -22,9 +22,9 @@ func SupplicantSocket(device, run string) string { return filepath.Join(run, "wp
 // SupplicantChild returns the wpa_supplicant that joins the network of a donation. Its file is in run, a folder in
 // memory: it holds the network's passphrase. country is the regulatory domain, "" to leave it unchanged.
 //
-// The box uses its permanent hardware address towards the lender's phone: with a random one it would be a new device
-// each time, of which the phone accepts only so many, and which its owner could not tell from a stranger's. A
-// stationary box with a sign on the door gains no privacy from that.
+// The box uses its permanent hardware address towards the lender's phone. With a random one it would be a new device each time: a
+// phone accepts a limited number of devices, and its owner could not tell the box from a stranger's device. A stationary box
+// with a sign on the door would gain no privacy from a random address.
 func SupplicantChild(d config.Donation, country, run string) supervise.Child {
 	lines := []string{"ctrl_interface=" + filepath.Dir(SupplicantSocket(d.Interface, run))}
 	if country != "" {
@@ -64,15 +64,15 @@ var childName = strings.NewReplacer("_", "__", ".", "_-")
 
 // passphrase returns the settings for the passphrase. In quotation marks it is used as it is, for all kinds of network,
 // with one exception: after the second quotation mark of a line wpa_supplicant 2.10 treats # as the start of a comment
-// (wpa_config_get_line in config_file.c). Then it gets the PSK derived from the passphrase (IEEE 802.11-2020, J.4.1),
-// and for SAE, which needs the passphrase itself, that in hexadecimal.
+// (wpa_config_get_line in config_file.c). In that case it gets the PSK derived from the passphrase (IEEE 802.11-2020, J.4.1),
+// and the passphrase in hexadecimal for SAE, which needs the passphrase itself.
 func passphrase(w *config.WiFi) []string {
 	if _, behind, _ := strings.Cut(w.Passphrase, `"`); !strings.Contains(behind, "#") {
 		return []string{`psk="` + w.Passphrase + `"`}
 	}
 	key, err := pbkdf2.Key(sha1.New, w.Passphrase, []byte(w.SSID), 4096, 32)
 	if err != nil {
-		panic("plan: " + err.Error()) // a Go that is bound to FIPS 140 has no SHA-1: not this program
+		panic("plan: " + err.Error()) // only a Go in FIPS 140 mode lacks SHA-1: this program is not built that way
 	}
 	return []string{fmt.Sprintf("psk=%x", key), fmt.Sprintf("sae_password=%x", w.Passphrase)}
 }

@@ -51,7 +51,7 @@ func TestSupplicantGolden(t *testing.T) {
 	}
 }
 
-// TestSupplicantsAreApart gives interfaces with much the same names programs of their own.
+// TestSupplicantsAreApart: interfaces with similar names have programs of their own.
 func TestSupplicantsAreApart(t *testing.T) {
 	t.Parallel()
 	names := map[string]string{}
@@ -125,7 +125,7 @@ var (
 	bytes16 = regexp.MustCompile(`(?m)^     ((?:[0-9a-f]{2} ){1,16})`)
 )
 
-// dumps reads the values that wpa_supplicant writes in hexadecimal, by what they are called.
+// dumps returns the values that wpa_supplicant prints in hexadecimal, by name.
 func dumps(said string) map[string][]byte {
 	values := map[string][]byte{}
 	for _, m := range dump.FindAllStringSubmatch(said, -1) {
