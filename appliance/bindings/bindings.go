@@ -1,7 +1,7 @@
 // Package bindings keeps the binding table of the hotspot: which device has which address, by its lease, by its
 // session, or because it alone answered an ARP probe of the box. It owns this decision, its bounds, and the hosts list
 // that keeps dnsmasq from leasing an address in use to another device. It is pure: its inputs are passed in, its
-// actions are returned, and nothing of it outlives the process.
+// actions are returned, and it stores nothing beyond the process.
 package bindings
 
 import (
@@ -20,25 +20,25 @@ const (
 	// probe is a broadcast to everybody.
 	probesPerSecond = 5
 	probeBurst      = 40
-	probeInterval   = 2 * time.Second  // the same address, at the earliest
-	confirmInterval = 30 * time.Second // the same bound device, which may be asleep
+	probeInterval   = 2 * time.Second  // at least this between two probes of an address
+	confirmInterval = 30 * time.Second // at least this between two probes of a bound device, which may be asleep
 
 	maxAddresses = 2  // of one device
-	maxProbed    = 64 // bound by probes, on a port of the hotspot: each is an address that nobody else gets
+	maxProbed    = 64 // bound by probes, on a port of the hotspot: each takes an address from the others
 
 	noPort = -1 // of an address that a session bound
 
 	probedLifetime = 10 * time.Minute // after its last answer, or its session
-	confirmBefore  = 5 * time.Minute  // before that ends, it is probed again
+	confirmBefore  = 5 * time.Minute  // how long before that ends it is probed again
 	settleAfter    = 30 * time.Second // after this time a device is settled, if it has confirmed that it is still there
-	maxConflicts   = 4                // after so many addresses that it and another claimed, a device's answers are ignored
+	maxConflicts   = 4                // addresses that a device and another one claimed, after which the device's answers are ignored
 	conflictHold   = 10 * time.Minute
 
-	// leaseGrace is how long a lease counts that the lease file no longer has: dnsmasq truncates the file and writes it
-	// again, and a reader sees part of it, or nothing, meanwhile.
+	// leaseGrace is how long a lease counts that the lease file no longer has: dnsmasq truncates the file and rewrites it, and a
+	// reader meanwhile sees a part of it, or nothing.
 	leaseGrace = 3 * time.Second
 
-	renewalMargin = 10 * time.Second // by which a lease's end moves when it is renewed, more than by clock drift
+	renewalMargin = 10 * time.Second // a lease is renewed if its end moved by more than this, which clock drift does not reach
 )
 
 // Lease is an address that dnsmasq leased to a device.
@@ -48,7 +48,7 @@ type Lease struct {
 	Left time.Duration
 }
 
-// Observation is what is known of the hotspot's devices at one time.
+// Observation is what is known about the hotspot's devices at one time.
 type Observation struct {
 	Now            time.Time // monotonic
 	Leases         []Lease
@@ -57,7 +57,7 @@ type Observation struct {
 	Answers        []netctl.Claim         // to the probes of earlier results
 }
 
-// Result is what follows from an observation.
+// Result is the outcome of an observation.
 type Result struct {
 	Bindings []netctl.Binding // by address
 	Hosts    []plan.Host      // by address and device
@@ -95,14 +95,14 @@ type pendingProbe struct {
 	until time.Time
 }
 
-// presence is since when, and when last, a device had an address, and whether it has confirmed meanwhile that it is
-// still there: a fake device can have a lease without being there.
+// presence says since when and until when a device had an address, and whether it has confirmed meanwhile that it is still there:
+// a fake device can have a lease without being there.
 type presence struct {
 	first, last time.Time
 	confirmed   bool
 }
 
-// conflict lists the addresses that a device claimed beside another one.
+// conflict lists the addresses that both a device and another one claimed.
 type conflict struct {
 	addrs []netip.Addr
 	until time.Time
@@ -121,7 +121,7 @@ func New(network netip.Prefix) *Table {
 	}
 }
 
-// Update processes an observation and returns what follows.
+// Update processes an observation and returns the result.
 func (t *Table) Update(o Observation) Result {
 	t.expire(o.Now)
 	o.Leases = t.currentLeases(o)
@@ -197,9 +197,9 @@ func (t *Table) assigned(o Observation) map[netip.Addr]netctl.Binding {
 	return held
 }
 
-// keepSessions extends the bindings by session alone beyond their sessions, as if their devices had just answered: the
-// address of a device that stays is never free for others. A device is not probed in its session, and a new process knows
-// only its session.
+// keepSessions makes bindings that exist only by a session last longer than the session, as if their devices had just answered a
+// probe: the address of a device that stays is never free for others. This is needed because a device is not probed during its
+// session, and a new process knows only the session.
 func (t *Table) keepSessions(held map[netip.Addr]netctl.Binding, o Observation) {
 	for _, s := range o.Sessions {
 		h := held[s.Addr]
@@ -259,7 +259,7 @@ func (t *Table) learn(a netctl.Claim, held map[netip.Addr]netctl.Binding, now ti
 	}
 }
 
-// recordConflict records that a device claimed an address beside another one.
+// recordConflict records that a device claimed an address that another one claimed too.
 func (t *Table) recordConflict(m netctl.MAC, addr netip.Addr, now time.Time) {
 	q := t.conflicts[m]
 	if !slices.Contains(q.addrs, addr) {
@@ -311,7 +311,7 @@ func (t *Table) confirm(m netctl.MAC) {
 	t.presence[m] = s
 }
 
-// updatePresence records since when devices are there.
+// updatePresence records since when devices are present.
 func (t *Table) updatePresence(held map[netip.Addr]netctl.Binding, o Observation) {
 	for _, h := range held {
 		s := t.presence[h.MAC]
@@ -367,8 +367,8 @@ func (t *Table) bindings(held map[netip.Addr]netctl.Binding, o Observation) []ne
 	return all
 }
 
-// hosts returns what dnsmasq must know: which addresses are taken although it did not lease them, and which devices get
-// a full-length lease.
+// hosts returns dnsmasq's hosts list: the addresses that are taken although dnsmasq did not lease them, and the devices that get a
+// full-length lease.
 func (t *Table) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []plan.Host) {
 	leased := map[netip.Addr]netctl.MAC{}
 	told, leases := map[netctl.MAC]bool{}, map[netctl.MAC]bool{}
@@ -399,8 +399,8 @@ func (t *Table) hosts(held map[netip.Addr]netctl.Binding, o Observation) (all []
 	return all
 }
 
-// probes returns the addresses to probe, within the rate limit: bound devices whose time is nearly up, and strangers,
-// with the ports taking turns.
+// probes returns the addresses to probe, within the rate limit: those of bound devices whose time is nearly up, and of strangers,
+// in round robin over the ports.
 func (t *Table) probes(held map[netip.Addr]netctl.Binding, o Observation) (ask []netip.Addr) {
 	add := func(a netip.Addr, port int, again time.Duration) {
 		if _, did := t.pending[a]; !did && t.tokens >= 1 {

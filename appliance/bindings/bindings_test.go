@@ -46,8 +46,8 @@ func claim(a int, ms ...int) netctl.Claim {
 	return c
 }
 
-// text says a result in short: addresses with their devices, of which those that stay are marked with "!" and second ones
-// with "+"; what dnsmasq gets; who is probed.
+// text formats a result: addresses with their devices, where "!" marks settled devices and "+" second addresses; the hosts for
+// dnsmasq; the addresses to probe.
 func text(r bindings.Result) string {
 	var words []string
 	number := func(a netip.Addr) int { b := a.As4(); return int(b[2])<<8 | int(b[3]) }
@@ -78,7 +78,7 @@ func text(r bindings.Result) string {
 	return strings.Join(words, " ")
 }
 
-// TestTable plays observations, each so long after the one before, and compares what follows.
+// TestTable plays observations, each a given time after the one before, and compares the results.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	type step struct {
@@ -152,10 +152,10 @@ func TestTable(t *testing.T) {
 		},
 		"an address set by hand": {
 			{0, seen{UnknownSources: strangers(stranger(1, 5, 1))}, "ask 5"},
-			{time.Second, seen{UnknownSources: strangers(stranger(1, 5, 1))}, ""}, // it was asked just now
+			{time.Second, seen{UnknownSources: strangers(stranger(1, 5, 1))}, ""}, // it was probed just now
 			{time.Second, seen{Answers: answers(claim(5, 1))}, "5:1 host 1@5"},
 			{time.Minute, seen{}, "5:1! host 1@5!"},
-			// Well before its time is up, it is asked again, and not too often.
+			// It is probed again well before its time is up, and not too often.
 			{5 * time.Minute, seen{}, "5:1! host 1@5! ask 5"},
 			{10 * time.Second, seen{}, "5:1! host 1@5!"},
 			{20 * time.Second, seen{Answers: answers(claim(5))}, "5:1! host 1@5! ask 5"},
@@ -251,7 +251,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// many returns as many strangers on a port.
+// many returns that many strangers on a port.
 func many(port, first, count int) (all []netctl.UnknownSource) {
 	for n := range count {
 		all = append(all, stranger(port, first+n, first+n))
@@ -267,7 +267,7 @@ func asks(first, count int) string {
 	return b.String()
 }
 
-// TestLargest: the last addresses of the largest network have no class, and are no resident's.
+// TestLargest: the last addresses of the largest network have no class, and are not for residents.
 func TestLargest(t *testing.T) {
 	t.Parallel()
 	b := bindings.New(netip.MustParsePrefix("10.80.0.1/16"))
@@ -279,7 +279,7 @@ func TestLargest(t *testing.T) {
 	}
 }
 
-// TestKnownOfPort: however many devices say that they have addresses, there is a bound on each port.
+// TestKnownOfPort: however many devices claim addresses, the number of those bound by probes is limited on each port.
 func TestKnownOfPort(t *testing.T) {
 	t.Parallel()
 	b := bindings.New(network)
@@ -307,8 +307,8 @@ func TestKnownOfPort(t *testing.T) {
 	}
 }
 
-// TestProperties plays random observations, of honest devices, of some that claim everything, and of a server of leases
-// that gives what it should not, and holds each result against what must always be true.
+// TestProperties plays random observations: honest devices, devices that claim everything, and a DHCP server that leases addresses
+// that it should not. It checks invariants on each result.
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
@@ -368,7 +368,7 @@ func TestProperties(t *testing.T) {
 				fail("%d questions, at most %.0f may be asked", asked, most)
 			}
 			holds := map[netip.Addr]netctl.MAC{}
-			own := map[netctl.MAC]int{} // addresses that nothing but its answer gives it
+			own := map[netctl.MAC]int{} // addresses that a device has only by its answers
 			for _, x := range r.Bindings {
 				if _, twice := holds[x.Addr]; twice {
 					fail("%s has two devices", x.Addr)

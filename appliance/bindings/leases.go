@@ -12,8 +12,8 @@ import (
 
 // ParseLeases reads dnsmasq's lease file: one line a lease, with its end (seconds since 1970, 0: never), the device,
 // its address, its name and its identifier (lease_update_file in dnsmasq's lease.c). Other lines are skipped, and so is
-// an unterminated one: dnsmasq may be writing it. A lease counts for at most longest, even if the clock was changed
-// since it was given.
+// an unterminated one: dnsmasq may be writing it. A lease counts for at most longest, even if the clock was changed after it was
+// given.
 func ParseLeases(text string, now time.Time, longest time.Duration) (all []Lease) {
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)

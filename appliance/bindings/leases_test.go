@@ -13,7 +13,7 @@ import (
 
 const aLease = "1764416400 02:00:00:00:00:01 10.80.0.123 * *\n"
 
-// TestParseLeases: what dnsmasq writes, what it may be writing, and what it may have been made to write.
+// TestParseLeases: lines as dnsmasq writes them, unfinished ones, and ones that a device may have made it write.
 func TestParseLeases(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1764416280, 0)
@@ -43,7 +43,7 @@ func TestParseLeases(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
-	// However much of the file is there yet, no lease is another than it will be.
+	// Wherever the file is cut off, each lease that is read is one of the complete file.
 	for cut := range len(aLease) {
 		if got := bindings.ParseLeases(aLease[:cut], now, 30*time.Minute); got != nil {
 			t.Errorf("of %q: %v", aLease[:cut], got)
