@@ -39,7 +39,7 @@ func lookUp(name string) (owner, error) {
 	return owner{uid, gid}, err
 }
 
-// mode is the mode of an owner's files. What another user owns, this process reads by its group.
+// mode returns the mode of an owner's files. This process reads the files of another user by its group.
 func (o owner) mode() os.FileMode {
 	if o.uid == self.uid {
 		return 0o600
@@ -81,13 +81,13 @@ func (f File) upToDate(o owner) bool {
 	return err == nil && string(data) == f.Text
 }
 
-// has tells whether something is a regular file of this owner, which this process's group may read.
+// has tells whether info is that of a regular file of this owner, which this process's group may read.
 func (o owner) has(info os.FileInfo) bool {
 	st := info.Sys().(*syscall.Stat_t)
 	return info.Mode() == o.mode() && int(st.Uid) == o.uid && int(st.Gid) == self.gid
 }
 
-// replace does what renameio.WriteFile does, which would keep the mode of the existing file.
+// replace is renameio.WriteFile, which would keep the mode of the existing file, with the right mode and owner.
 func (f File) replace(o owner) error {
 	// Without a given folder, renameio would probe $TMPDIR with files of its own.
 	p, err := renameio.NewPendingFile(f.Path, renameio.WithTempDir(filepath.Dir(f.Path)), renameio.WithStaticPermissions(o.mode()))
@@ -127,7 +127,7 @@ func (f File) ensureExists(o owner) error {
 	return errors.Join(have.Chmod(o.mode()), have.Chown(o.uid, self.gid))
 }
 
-// ensureFolder creates a folder of this process's alone, or corrects its mode.
+// ensureFolder creates a folder for this process only, or corrects its mode.
 func ensureFolder(dir string) error {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return err

@@ -33,8 +33,8 @@ func (r *ring) list() []string {
 	return append(append([]string(nil), r.lines[r.next:]...), r.lines[:r.next]...)
 }
 
-// readLines calls line for each line of r, without control characters. Lines that are too long, and an unterminated
-// last one, are dropped: part of an address doesn't look like one, and no redaction would recognise it.
+// readLines calls line for each line of r, without control characters. Lines that are too long, and an unterminated last line, are
+// dropped: they may end within an address, and redaction does not recognise a part of one.
 func readLines(r io.Reader, line func(string)) {
 	b := bufio.NewReaderSize(r, maxLineLength)
 	tooLong := false
@@ -66,15 +66,14 @@ func printable(line []byte) string {
 	}, strings.TrimSpace(strings.ToValidUTF8(string(line), "")))
 }
 
-// errorPattern matches what programs write about an error. Many write other lines before they exit.
+// errorPattern matches lines about an error. Many programs write further lines before they exit.
 var errorPattern = regexp.MustCompile(`(?i)\b(cannot|can't|could not|couldn't|unable|fail(ed|ure)?|errors?|fatal|denied|junk|bad|illegal|invalid|` +
 	`no such|not found|unknown|unrecognized|in use|missing|out of memory)\b`)
 
 func looksLikeError(line string) bool { return errorPattern.MatchString(line) }
 
-// addressLike matches anything that could be a device's address: IPv4 in dots (in-addr.arpa names too), IPv6, and a MAC
-// with colons, dashes, dots or nothing between its bytes. Times of day match as well; that loses a line, but leaks
-// nothing.
+// addressLike matches anything that could be a device's address: IPv4 with dots (in-addr.arpa names too), IPv6, and a MAC with
+// colons, dashes, dots or nothing between its bytes. Times of day match as well: that loses a line, but leaks nothing.
 var addressLike = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`\d+\.\d+\.\d+\.\d+`,
 	`[0-9a-f]*:[0-9a-f]*:[0-9a-f]*`,

@@ -48,7 +48,7 @@ func TestWithoutAddresses(t *testing.T) {
 	}
 }
 
-// A line with an address anywhere in it is dropped.
+// FuzzWithoutAddresses: a line with an address anywhere in it is dropped.
 func FuzzWithoutAddresses(f *testing.F) {
 	f.Add("before ", " after", uint64(1))
 	f.Add("f", "f", uint64(2))

@@ -25,8 +25,8 @@ const (
 	kill = unix.SIGKILL
 )
 
-// drainTimeout is how long the last output of a process that exited is waited for, in case a process that left its
-// group still holds the pipe.
+// drainTimeout bounds the wait for the last output of a process that exited: a process that left its group may still hold the
+// pipe.
 const drainTimeout = 100 * time.Millisecond
 
 // process is a started child.
@@ -127,12 +127,12 @@ func (p *osProcess) signal(pid int, sig unix.Signal) {
 	}
 }
 
-// clearAmbient takes the calling thread's ambient capabilities away, until restore.
+// clearAmbient removes the calling thread's ambient capabilities. restore sets them again.
 func clearAmbient() (restore func(), err error) {
 	var had []uintptr
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		set, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, c, 0, 0)
-		if err == nil && set == 1 { // EINVAL: this kernel does not know it
+		if err == nil && set == 1 { // EINVAL: this kernel does not know the capability
 			had = append(had, c)
 		}
 	}
@@ -159,8 +159,8 @@ func writePIDFile(path string, pid int) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	// Written at once, without fsync: a half-written file names no process (parsePIDFile). A child without its file is found
-	// by its environment, where that can be read.
+	// Written in place, without fsync: a half-written file names no process (parsePIDFile). A child without its file is found by its
+	// environment, if that can be read.
 	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n%s\n", pid, id), 0o600); err != nil {
 		return fmt.Errorf("write the pid file: %w", err)
 	}
@@ -176,9 +176,9 @@ func parsePIDFile(data []byte) (pid int, id string, ok bool) {
 	return pid, lines[1], err == nil && pid > 1
 }
 
-// identity returns what differs between processes with the same PID: the start time and the boot ID. The command line
-// would not do: the kernel shows none until some time after exec has closed the descriptors by which the parent sees
-// that exec succeeded.
+// identity returns the start time and the boot ID of a process, which differ between processes with the same PID. The command line
+// is not usable: the parent learns from descriptors that exec closes that exec succeeded, and the kernel shows no command line until
+// some time after that.
 func identity(pid int) (string, error) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) && unix.Kill(pid, 0) == nil {
@@ -200,7 +200,7 @@ func identity(pid int) (string, error) {
 	return fields[19] + " " + strings.TrimSpace(string(boot)), nil
 }
 
-// stopStale stops the processes that the pid files in dir name, with their groups, and removes the files.
+// stopStale stops the processes named by the pid files in dir, with their groups, and removes the files.
 func stopStale(dir string, limit time.Duration, log *slog.Logger) error {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.pid"))
 	if err != nil {
@@ -231,7 +231,7 @@ func stopStale(dir string, limit time.Duration, log *slog.Logger) error {
 	return g.Wait()
 }
 
-// stopUnrecorded stops the children of a predecessor with this folder of pid files that was killed before it wrote their
+// stopUnrecorded stops the children of a predecessor, with the same folder of pid files, that was killed before it wrote their pid
 // files. It must be called before the first child is started. Processes whose environment cannot be read are left alone: a
 // service manager ends those.
 func stopUnrecorded(dir string, limit time.Duration, log *slog.Logger) error {
@@ -290,7 +290,7 @@ func stopStaleGroup(pid int, id string, limit time.Duration) (stopped bool, err 
 			return false, err
 		}
 		if gone, err := waitPidfd(fd, limit); gone || err != nil {
-			unix.Kill(-pid, kill) // what is left of its group
+			unix.Kill(-pid, kill) // the rest of its group
 			return true, err
 		}
 	}

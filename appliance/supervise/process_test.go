@@ -22,7 +22,7 @@ import (
 // patience bounds every wait for real processes.
 const patience = 20 * time.Second
 
-// daemonEnv has the test binary be a daemon that keeps one child, in the folder it names.
+// daemonEnv makes the test binary a daemon that keeps one child, in the folder that the variable names.
 const daemonEnv = "SUPERVISE_TEST_DAEMON"
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -48,13 +48,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// alive says whether a process exists and is no zombie.
+// alive tells whether a process exists and is not a zombie.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !bytes.Contains(stat, []byte(") Z "))
 }
 
-// live runs a supervisor with real processes until the test ends, and then sees to it that nothing stays.
+// live runs a supervisor with real processes until the test ends, and then checks that nothing stays.
 func live(t *testing.T, opt Options) *Supervisor {
 	t.Helper()
 	if opt.Dir == "" {
@@ -84,7 +84,7 @@ func shell(name, script string, files ...File) Child {
 	return Child{Name: name, Argv: []string{"/bin/sh", "-c", script}, Files: files}
 }
 
-// status waits until the only child fulfils ok.
+// status waits until ok is true for the status of the only child.
 func status(t *testing.T, s *Supervisor, what string, ok func(ChildStatus) bool) (st ChildStatus) {
 	t.Helper()
 	eventually(t, what, func() bool {
@@ -121,7 +121,7 @@ func TestWholeGroupEndsWithoutZombies(t *testing.T) {
 		t.Errorf("pid file %q, want process %d", data, st.PID)
 	}
 
-	// The leader alone is killed: the rest goes with it, and the child comes back.
+	// Only the leader is killed: the rest of its group ends too, and the child is restarted.
 	if err := unix.Kill(st.PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestLinesOfChildrenAreDroppedByDefault(t *testing.T) {
 	}
 }
 
-// A process that left its group holds the pipe open; the end of the child is noticed all the same.
+// TestEscapeeDoesNotHoldUpTheEnd: a process that left its group holds the pipe open, but the end of the child is still noticed.
 func TestEscapeeDoesNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	setsid, err := exec.LookPath("setsid")
@@ -256,7 +256,7 @@ func TestUnwritablePIDFileDoesNotStopTheChild(t *testing.T) {
 	}
 }
 
-// leftover starts what a predecessor could have left.
+// leftover starts a process as a predecessor could have left it.
 func leftover(t *testing.T, script string, env ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", script)
@@ -294,7 +294,7 @@ func TestLeftoversOfAPredecessorAreEnded(t *testing.T) {
 	other := leftover(t, `echo; sleep 1000`)
 	pidFile("mild", mild.Process.Pid)
 	pidFile("deaf", deaf.Process.Pid)
-	// The number of a child that ended long ago now belongs to another process.
+	// The PID of a child that ended long ago now belongs to another process.
 	id, err := identity(other.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
@@ -322,7 +322,7 @@ func TestLeftoversOfAPredecessorAreEnded(t *testing.T) {
 	}
 }
 
-// TestUnrecordedLeftovers: a daemon that is killed just after it started a child has written no pid file.
+// TestUnrecordedLeftovers: a child is stopped although its daemon was killed before it wrote the pid file.
 func TestUnrecordedLeftovers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -338,7 +338,7 @@ func TestUnrecordedLeftovers(t *testing.T) {
 	}
 }
 
-// kill -9 of the daemon takes its children along.
+// TestChildrenDieWithTheDaemon: kill -9 of the daemon also ends its children.
 func TestChildrenDieWithTheDaemon(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -377,7 +377,7 @@ func TestChildrenDieWithTheDaemon(t *testing.T) {
 	killed = true
 	eventually(t, "the child's end", func() bool { return !alive(child) })
 
-	live(t, Options{Dir: dir}) // takes the pid file away
+	live(t, Options{Dir: dir}) // removes the pid file
 	if stderr.Len() > 0 {
 		t.Errorf("the daemon wrote %q", stderr.String())
 	}

@@ -1,17 +1,17 @@
-// Package supervise runs the box's child processes (dnsmasq, hostapd, wpa_supplicant) as a declared list says: it
-// writes their files, starts them, restarts them with exponential backoff when they exit, reloads or restarts them
-// after a change of their files, and stops them by TERM, then KILL. It owns the processes, their pid files, and the
-// files that the list names. It must not know what a child is for: neither what its configuration means nor whether the
-// network works.
+// Package supervise runs the box's child processes (dnsmasq, hostapd, wpa_supplicant) from a declared list: it writes
+// their files, starts them, restarts them with exponential backoff when they exit, reloads or restarts them after a
+// change of their files, and stops them by TERM, then KILL. It owns the processes, their pid files, and the files that
+// the list names. It must not know what a child is for: neither what its configuration means nor whether the network works.
 //
 // The list is level-triggered: the caller passes all of it to [Supervisor.Set] again and again, and an unchanged list
 // costs a few reads. Files are compared with the disk, so external changes are undone.
 //
 // Children must stay in the foreground and write no pid file themselves. They die with the daemon: each is started from
 // one thread that lives as long as Run does, with SIGKILL as its parent-death signal. A child with a user of its own has
-// no such signal, so that names and addresses outlive a daemon that was killed: Run finds such a stale child by its pid
-// file, or by its environment if the daemon was killed before it wrote the file, and stops it before it starts anything. Where /proc hides the processes of other users, there is no pid file:
-// who hides them (ProtectProc= of systemd.exec(5)) is a service manager, which ends them with the daemon.
+// no such signal, so that DNS and DHCP go on when the daemon is killed: Run finds such a stale child by its pid file, or by
+// its environment if the daemon was killed before it wrote the file, and stops it before it starts anything. If /proc hides
+// the processes of other users, there is no pid file: then a service manager hides them (ProtectProc= of systemd.exec(5)),
+// and it ends them with the daemon.
 //
 // A supervisor that is not root needs CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_KILL for children with a user of their
 // own, and every capability that it gives to a child.
@@ -44,14 +44,14 @@ const (
 // ErrStopped is returned by Set once Run has been told to end.
 var ErrStopped = errors.New("the supervisor has stopped")
 
-// Child is a process that is to run.
+// Child is a process that must run.
 type Child struct {
 	Name string   // unique; also the name of its pid file: letters, digits, '-' and '_'
 	Argv []string // the program (looked up in PATH unless it has a slash) and its arguments; a change restarts the child
 	// User is the name of the user who runs it and owns its files; "" for the user of the supervisor.
 	User string
-	// Capabilities are all that it has (capabilities(7)), as numbers such as unix.CAP_NET_ADMIN. A child that runs as
-	// root has root's.
+	// Capabilities are all the capabilities of the child (capabilities(7)), as numbers such as unix.CAP_NET_ADMIN. A child
+	// that runs as root has root's.
 	Capabilities []uintptr
 	Files        []File // written before the child starts, removed once the child is no longer wanted
 }
@@ -64,7 +64,7 @@ type File struct {
 	Text        string
 	Reload      bool // a change sends the child SIGHUP
 	OnNextStart bool // a change takes effect at the child's next start; any other change restarts the child
-	Keep        bool // the child writes it: created empty if missing, else its content stays, also without the child
+	Keep        bool // the child writes it: created empty if missing, otherwise its content stays, also without the child
 }
 
 // Options are a Supervisor's dependencies and settings.
@@ -113,8 +113,8 @@ type child struct {
 	wanted  bool
 	want    *program // from the last list whose files could all be written; nil if there was none yet
 	restart bool     // the running process is out of date
-	fail    string   // why the running process is to be stopped as a failure; "": it is not
-	reload  bool     // the running process must read its files again
+	fail    string   // why the running process must be stopped as a failure; "" if it need not
+	reload  bool     // the running process must reread its files
 	wakeup  chan struct{}
 
 	status   ChildStatus
@@ -122,7 +122,7 @@ type child struct {
 	lastLine string // of the running process; a line that looks like an error is not replaced by one that does not
 }
 
-// program is what is remembered of a Child; the content of its files is on the disk.
+// program is a Child without the content of its files, which is on the disk.
 type program struct {
 	argv         []string
 	user         string
@@ -240,7 +240,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	// its thread until every child is gone, and is the only one to fork.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	// What the supervisor itself has by ambient capabilities, as a service does, a child does not have for that.
+	// A child must not inherit the supervisor's ambient capabilities, which it has as a service.
 	restore, err := clearAmbient()
 	if err != nil {
 		return err
@@ -268,7 +268,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	go func() {
 		<-ctx.Done()
 		s.mu.Lock()
-		s.stopped = true // no child is managed from here on
+		s.stopped = true // from here on no child is managed
 		s.mu.Unlock()
 		ended <- managers.Wait()
 	}()
@@ -340,7 +340,7 @@ func (s *Supervisor) nextProgram(ctx context.Context, c *child) (want *program, 
 	return nil, false, nil
 }
 
-// runOnce runs the child once and returns how it exited, and whether it was asked to.
+// runOnce runs the child once. It returns how the child exited, and whether it was asked to.
 func (s *Supervisor) runOnce(ctx context.Context, c *child, want *program) (asked bool, how string) {
 	reply := make(chan startReply, 1)
 	s.starts <- startRequest{c, want, reply}
@@ -422,11 +422,11 @@ type action int
 const (
 	doNothing action = iota
 	doReload
-	doStop // to be started again if still wanted
-	doFail // likewise, but as if it had ended by itself
+	doStop // stop, and start again if still wanted
+	doFail // stop, and treat it as an unexpected exit
 )
 
-// todo returns what a running child needs after a change.
+// pendingAction returns what a running child needs after a change.
 func (s *Supervisor) pendingAction(c *child) action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -442,7 +442,7 @@ func (s *Supervisor) pendingAction(c *child) action {
 	return doNothing
 }
 
-// failure returns why the child is ended as a failure.
+// failure returns why the child is stopped as a failure.
 func (s *Supervisor) failure(c *child) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -485,7 +485,7 @@ func (s *Supervisor) resetFailures(c *child) {
 	}
 }
 
-// handleLine redacts a line of a child's output, and keeps and logs the rest.
+// handleLine redacts a line of a child's output, stores it and logs it.
 func (s *Supervisor) handleLine(c *child, line string) {
 	if line = s.opt.Redact(line); line == "" {
 		return
@@ -499,7 +499,7 @@ func (s *Supervisor) handleLine(c *child, line string) {
 	s.opt.Log.Debug("child says", "child", c.name, "line", line)
 }
 
-// update writes the child's files and notes whether the running process must reload or restart. Supervisor.mu is held.
+// update writes the child's files and records whether the running process must reload or restart. Supervisor.mu is held.
 func (c *child) update(want Child) error {
 	var errs []error
 	p := &program{argv: slices.Clone(want.Argv), user: want.User, capabilities: slices.Clone(want.Capabilities)}

@@ -20,8 +20,8 @@ import (
 	"passerelle/netctl/netlab/labtest"
 )
 
-// world is a supervisor in a synctest bubble whose processes are made up. What happens to them is written down with the
-// time since the beginning, so that a case reads as one block.
+// world is a supervisor in a synctest bubble with fake processes. What happens to them is recorded with the time since the beginning,
+// so that a case reads as one block.
 type world struct {
 	t     *testing.T
 	s     *Supervisor
@@ -36,7 +36,7 @@ type world struct {
 // ways are how processes behave.
 type ways struct {
 	deaf bool               // they ignore TERM
-	life time.Duration      // they end after it; 0: never
+	life time.Duration      // they end after it; 0 for never
 	fail error              // they can't even start
 	say  func(func(string)) // what they write when they start
 }
@@ -69,7 +69,7 @@ func (w *world) note(format string, args ...any) {
 	w.events = append(w.events, fmt.Sprintf("%6v ", time.Since(w.begin).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 }
 
-// expect compares what happened since the last call.
+// expect compares the record since the last call.
 func (w *world) expect(want string) {
 	w.t.Helper()
 	synctest.Wait()
@@ -95,7 +95,7 @@ func (w *world) set(children ...Child) {
 	}
 }
 
-// pretended is a process that isn't one.
+// pretended is a fake process.
 type pretended struct {
 	w      *world
 	argv   string
@@ -139,7 +139,7 @@ func (w *world) spawn(prog *program, line func(string)) (process, error) {
 	return p, nil
 }
 
-// inWorld runs f beside a running supervisor and stops that afterwards.
+// inWorld runs f beside a running supervisor, which it stops afterwards.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,14 +202,14 @@ func TestUnchangedListDoesNothing(t *testing.T) {
 		w.expect(`
 			0s a -x starts
 			1m0s b starts`)
-		// Only starts wake the caller, or it would never come to rest.
+		// Only starts wake the caller, or the caller would loop without end.
 		if n := w.woken(); n != 2 {
 			t.Errorf("%d wakes, want 2", n)
 		}
 	})
 }
 
-// TestLater: what is only for the next start disturbs nobody, and is there then.
+// TestLater: a change that is only for the next start does not touch the running process, and is there at the next start.
 func TestLater(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		path := filepath.Join(t.TempDir(), "conf")
@@ -230,7 +230,7 @@ func TestLater(t *testing.T) {
 	})
 }
 
-// TestKeep: what a child writes is there before it starts, for nobody else to read, and is left to it.
+// TestKeep: a file that a child writes exists before the child starts, is readable by no other user, and its content is left alone.
 func TestKeep(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		dir := t.TempDir()
@@ -314,7 +314,7 @@ func TestUser(t *testing.T) {
 		for n, change := range []func() error{
 			func() error { return theirs(func() error { return os.WriteFile(servers, []byte("2"), 0o600) }) },
 			func() error { return theirs(func() error { return os.Chmod(servers, 0o644) }) },
-			// Somebody with root did this.
+			// Somebody with root could do this.
 			func() error { return os.Remove(servers) },
 			func() error { return errors.Join(os.Remove(servers), os.Symlink(conf, servers)) },
 			func() error { return errors.Join(os.Remove(servers), unix.Mkfifo(servers, 0o600)) },
@@ -325,7 +325,7 @@ func TestUser(t *testing.T) {
 			}
 			sound(fmt.Sprintf(`%ds dns gets hangup`, 5+2*n))
 		}
-		// What is in the folder stays: the user cannot replace it.
+		// The files in the folder stay: the user cannot replace them.
 		labtest.AsNobody(t, func() error {
 			if os.Remove(servers) == nil || os.Symlink(conf, filepath.Join(top, "new")) == nil {
 				t.Error("the child's user writes in the folder")
@@ -380,7 +380,7 @@ func TestChanges(t *testing.T) {
 			3s dns -a and its group get terminated
 			3s dns -b starts`)
 
-		// What somebody else did to a file is put right, and the child told.
+		// A file that somebody else changed is restored, and the child is told.
 		time.Sleep(2 * time.Second)
 		if err := os.WriteFile(filepath.Join(dir, "servers"), []byte("nonsense"), 0o600); err != nil {
 			t.Fatal(err)
@@ -395,9 +395,9 @@ func TestChanges(t *testing.T) {
 			5s dns -b and its group get terminated
 			5s dns -b starts`)
 		w.set(child("dns -b", "2", "4"))
-		w.expect(``) // its mode is as it should be
+		w.expect(``) // its mode is right
 
-		// A file that is no longer named goes.
+		// A file that the list no longer names is removed.
 		fewer := child("dns -b", "2", "4")
 		fewer.Files = fewer.Files[:1]
 		w.set(fewer)
@@ -438,7 +438,7 @@ func TestCrashLoopSlowsDown(t *testing.T) {
 			t.Errorf("status %+v", st)
 		}
 
-		// An unchanged list has it wait on; a change is a new chance, at once.
+		// With an unchanged list it continues to wait; a change starts it at once.
 		w.set(Child{Name: "ap", Argv: []string{"ap"}})
 		w.expect(``)
 		w.behave(ways{})
@@ -487,8 +487,8 @@ func TestProgramThatCannotStart(t *testing.T) {
 	})
 }
 
-// TestFail: a child that does not do its work is ended, and counts as one that ended by itself. What it said before that
-// is kept, also when another run has said more.
+// TestFail: a child that does not do its work is stopped, which counts as an unexpected exit. The line that it wrote before that is
+// kept, also when another run has written more.
 func TestFail(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.behave(ways{say: func(line func(string)) {
@@ -539,7 +539,7 @@ func TestTermThenKill(t *testing.T) {
 		if st := w.s.Status(); len(st) != 1 {
 			t.Errorf("a child that is being stopped isn't in %+v", st)
 		}
-		// Wanted again before it is gone: it comes back, and keeps its files.
+		// A child that is wanted again before it has ended is restarted, and keeps its files.
 		time.Sleep(2 * time.Second)
 		w.set(child)
 		time.Sleep(10 * time.Second)
@@ -554,7 +554,7 @@ func TestTermThenKill(t *testing.T) {
 
 func TestFileThatCannotBeWritten(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		// A file where a folder should be fails every write, also root's.
+		// A file in place of a folder makes every write fail, also root's.
 		dir := t.TempDir()
 		blocker := filepath.Join(dir, "blocker")
 		if err := os.WriteFile(blocker, nil, 0o600); err != nil {
@@ -572,7 +572,7 @@ func TestFileThatCannotBeWritten(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.expect(`0s b starts`)
 
-		// Once there is room, the same list works.
+		// Once the obstacle is gone, the same list works.
 		if err := os.Remove(blocker); err != nil {
 			t.Fatal(err)
 		}
