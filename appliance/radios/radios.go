@@ -1,7 +1,7 @@
 // Package radios brings the box's radios to the configured state: regulatory domain, named interfaces, a quiet channel.
 // It runs in a goroutine of its own, because a scan takes seconds and the loop must not block: the loop passes the
 // desired configuration (Set) and reads the current state (State). It starts no program: the loop starts hostapd as
-// State says. It must not know who is connected, only how many.
+// State says. It must not know which devices are connected, only how many.
 //
 // # Which channel
 //
@@ -31,13 +31,13 @@ import (
 
 const (
 	pollInterval     = 5 * time.Second       // between two reads of the radios
-	staleAfter       = time.Minute           // capabilities are read again after this time; without an answer for so long, the radio has failed
+	staleAfter       = time.Minute           // capabilities are read again after this time; a radio that has not answered for this long has failed
 	regdomainTimeout = 5 * time.Second       // for a regulatory domain to be applied
-	regdomainPoll    = 50 * time.Millisecond // between two checks of that
+	regdomainPoll    = 50 * time.Millisecond // between two checks whether it is applied
 	scanTimeout      = 15 * time.Second      // all channels of two bands, 0.1 s each for DFS channels
 	rescanAfter      = 24 * time.Hour        // a channel is kept at least this long
 	retryDelay       = 10 * time.Second      // between two attempts at something that failed
-	startTimeout     = 15 * time.Second      // for an access point to start; then the radio is switched on again
+	startTimeout     = 15 * time.Second      // for an access point to start; after this the radio is switched on again
 )
 
 // oweInterface is the interface of an open network's OWE transition BSS (see netctl.AccessPoint).
@@ -59,12 +59,12 @@ type Driver interface {
 // Options are a Manager's dependencies.
 type Options struct {
 	Log *slog.Logger
-	// Open returns the machine's radios; an error as long as there are none.
+	// Open returns the machine's radios, or an error while there are none.
 	Open func() (Driver, error)
 	// SwitchChannel moves the access point of an interface to another channel, with an announcement (CSA).
 	SwitchChannel func(ctx context.Context, device string, to wpa.Channel) error
 	// Stations returns how many stations the radio of an interface can serve, if that is known for the board and not
-	// reported by the radio; 0: not known.
+	// reported by the radio; 0 if unknown.
 	Stations func(device string) int
 	// Wake is called, from any goroutine, when the State has changed.
 	Wake func()
@@ -74,7 +74,7 @@ type Options struct {
 type Config struct {
 	Hotspot config.Hotspot
 	Uplinks []Uplink
-	InUse   bool // somebody is connected: the access point stays on its channel
+	InUse   bool // a device is connected: the access point stays on its channel
 }
 
 // Uplink is an interface that is a client of a lender's network.
@@ -85,17 +85,17 @@ type Uplink struct {
 
 // State is the current state of the radios.
 type State struct {
-	// AccessPoint is what hostapd is to run now, nil for nothing: then Why gives the reason, and Failed says that only
-	// a technician can change that.
+	// AccessPoint is the access point that hostapd must run now, nil for none. Then Why gives the reason, and Failed says that
+	// only a technician can change that.
 	AccessPoint *netctl.AccessPoint
 	Why         string
 	Failed      bool
-	Missing     bool // it Failed since there is no such radio
+	Missing     bool // it Failed because there is no such radio
 
 	Beaconing     bool // the access point sends beacons
 	MHz           int  // its frequency
 	Stations      int  // associated devices
-	MaxStations   int  // that it can serve, 0: not known
+	MaxStations   int  // how many it can serve; 0 if unknown
 	Full          bool // it rejected an association, and as many stations are still there
 	SharedChannel bool // its radio is also a client of a lender's network
 }
@@ -115,13 +115,13 @@ type Manager struct {
 	lastSeen       time.Time         // when the driver last answered
 	capabilities   []netctl.Radio    // as last read
 	capabilitiesAt time.Time         // when
-	regdomain      string            // that was applied, or requested without success
-	channel        int               // the chosen one, 0: none yet
+	regdomain      string            // the one that was applied, or requested without success
+	channel        int               // the chosen one; 0 for none yet
 	channelAt      time.Time         // when it was chosen
-	switchAt       time.Time         // when the access point was told to switch to a channel that it is not on yet; zero: it was not
+	switchAt       time.Time         // when the access point was told to switch to a channel that it is not on yet; zero if it was not
 	created        []string          // interfaces
-	learnedMax     int               // stations at the last rejected association, 0: none was rejected
-	silentSince    time.Time         // since when the wanted access point sends no beacons; zero: it does
+	learnedMax     int               // stations at the last rejected association; 0 if none was rejected
+	silentSince    time.Time         // since when the wanted access point sends no beacons; zero if it sends them
 	logged         map[string]string // the last logged errors, by action
 }
 
@@ -200,7 +200,7 @@ func (k *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// logError logs the error of an action once, until the action succeeds or fails in another way.
+// logError logs the error of an action once, until the action succeeds or fails with another error.
 func (k *Manager) logError(action string, err error) {
 	if err == nil {
 		delete(k.logged, action)
@@ -307,7 +307,7 @@ func (k *Manager) applyRegdomain(ctx context.Context, country string) error {
 		case <-time.After(regdomainPoll):
 		}
 	}
-	k.regdomain, k.capabilitiesAt = country, time.Time{} // what is allowed has changed
+	k.regdomain, k.capabilitiesAt = country, time.Time{} // the allowed channels and powers have changed
 	return nil
 }
 
@@ -320,7 +320,7 @@ func (k *Manager) radio(i netctl.RadioInterface) *netctl.Radio {
 	return &k.capabilities[n]
 }
 
-// want is a wanted interface.
+// wantedInterface is an interface that the configuration needs.
 type wantedInterface struct {
 	name string
 	kind netctl.RadioKind
@@ -418,7 +418,7 @@ func (k *Manager) accessPoint(
 		case !slices.ContainsFunc(band.Channels, func(c netctl.Channel) bool { return c.Allowed }):
 			return failed("the rules of %s allow no network on %s with this radio: write the other band", h.Country, h.Band)
 		case !k.chooseChannel(ctx, w.InUse, on, i, band):
-			return State{Why: "the radio scans for the quietest channel"} // once the access point has ended
+			return State{Why: "the radio scans for the quietest channel"} // it scans once the access point has ended
 		default:
 			a.Channel = k.channel
 		}
@@ -437,8 +437,8 @@ func (k *Manager) accessPoint(
 	return s
 }
 
-// awaitStart gives an access point the time to start. If its radio was switched off meanwhile, hostapd reports nothing
-// and waits, on some radios for ever. So it is stopped, and started again once the radio can be switched on.
+// awaitStart waits for an access point to start. If its radio was switched off meanwhile, hostapd reports nothing and
+// waits, on some radios for ever. So awaitStart has it stopped, and started again once the radio can be switched on.
 func (k *Manager) awaitStart(s State, i netctl.RadioInterface) State {
 	now := time.Now()
 	if k.silentSince.IsZero() {
@@ -516,12 +516,12 @@ func (k *Manager) scanForChannel(ctx context.Context, i netctl.RadioInterface, b
 	return number
 }
 
-// switchChannel moves a running access point to the channel of the lender's network, which cannot be joined before. It
-// returns false if the access point must restart for that, because hostapd refused to switch or nothing happened.
+// switchChannel moves a running access point to the channel of the lender's network, which can be joined only after that. It
+// returns false if the access point must restart for the move, because hostapd refused to switch or nothing happened.
 func (k *Manager) switchChannel(ctx context.Context, a netctl.AccessPoint, i netctl.RadioInterface) bool {
 	number, band := netctl.ChannelNumber(i.MHz)
 	switch {
-	case number == a.Channel || band != a.Band: // to change the band it is restarted
+	case number == a.Channel || band != a.Band: // a change of the band needs a restart
 		k.switchAt = time.Time{}
 		return true
 	case !k.switchAt.IsZero():

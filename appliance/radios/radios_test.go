@@ -21,8 +21,8 @@ import (
 	"passerelle/netctl/wpa"
 )
 
-// sky is a machine's radios, and a hostapd that does as the manager's State says, a second later. It writes down what is
-// done to them, and when.
+// sky is a fake of a machine's radios, and of a hostapd that follows the manager's State a second later. It records what is done to
+// them, and when.
 type sky struct {
 	*Manager
 	began time.Time
@@ -34,20 +34,20 @@ type sky struct {
 	stations   map[string]int // of each interface
 	heard      []netctl.ScanResult
 	country    string
-	takes      time.Duration    // for a regulatory domain to be applied; 0: it never is
-	fails      map[string]error // what is done or asked in vain, by the method's name
-	deaf       bool             // listening does not end
+	takes      time.Duration    // how long a regulatory domain takes to be applied; 0 for never
+	fails      map[string]error // errors of calls, by the method's name
+	deaf       bool             // scans do not end
 	stuck      bool             // hostapd does not switch, although it answered OK
 	off        bool             // the radio is switched off
-	slow       time.Duration    // that hostapd takes beyond its second
+	slow       time.Duration    // how long hostapd takes beyond its second
 	done       []string
-	asked      int // how often for what they can do
+	asked      int // how often their capabilities were read
 	opened     int
 	wakes      int
 	log        strings.Builder
 }
 
-// radio is one that can be an access point, and a station beside it.
+// radio returns a radio that can be an access point and a station at the same time.
 func radio(index int) netctl.Radio {
 	r := netctl.Radio{
 		Index: index, Name: fmt.Sprintf("phy%d", index), AccessPoint: true, STA: true,
@@ -65,12 +65,12 @@ func radio(index int) netctl.Radio {
 	return r
 }
 
-// wlan is an interface of a radio that is nothing yet.
+// wlan returns an interface of a radio that is not in use yet.
 func wlan(n, radio int) netctl.RadioInterface {
 	return netctl.RadioInterface{Name: fmt.Sprintf("wlan%d", n), Index: 3 + n, Radio: radio, Kind: netctl.RadioStation}
 }
 
-// under runs a manager without a configuration under a sky with one radio that has wlan0.
+// under runs f with a manager without a configuration, in a sky with one radio that has wlan0.
 func under(t *testing.T, f func(*sky)) {
 	t.Helper()
 	t.Parallel()
@@ -95,7 +95,7 @@ func under(t *testing.T, f func(*sky)) {
 	})
 }
 
-// hotspot is wanted on wlan0, in 2.4 GHz.
+// hotspot returns the configuration of a hotspot on wlan0, in 2.4 GHz.
 func hotspot(channel int) config.Hotspot {
 	return config.Hotspot{
 		Interface: "wlan0", Radio: "hostapd", SSID: "Partage", Country: "FR", Band: netctl.Band24, Channel: channel,
@@ -129,7 +129,7 @@ func (s *sky) Radios() ([]netctl.Radio, error) {
 		for m, b := range r.Bands {
 			list[n].Bands[m].Channels = slices.Clone(b.Channels)
 			for c := range b.Channels {
-				if b.Name == netctl.Band5 { // nobody may begin a network there without a country's rules
+				if b.Name == netctl.Band5 { // no network may be started there without a country's rules
 					list[n].Bands[m].Channels[c].Allowed = s.country == "FR"
 				}
 			}
@@ -238,7 +238,7 @@ func (s *sky) woken() {
 	time.AfterFunc(time.Second+s.slow, s.hostapd)
 }
 
-// hostapd begins an access point, ends it or takes it to another band, as the State says.
+// hostapd starts an access point, stops it or moves it to another band, as the State says.
 func (s *sky) hostapd() {
 	a := s.State().AccessPoint
 	if a == nil || s.off {
@@ -258,7 +258,7 @@ func (s *sky) hostapd() {
 	}
 }
 
-// air has an access point send on a frequency, 0 for none.
+// air makes an access point send on a frequency; 0 for none.
 func (s *sky) air(device string, mhz int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,7 +280,7 @@ func (s *sky) change(f func()) {
 	f()
 }
 
-// expect fails the test unless that was done since it was asked last.
+// expect fails the test unless exactly these actions were recorded since the last call.
 func (s *sky) expect(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
@@ -292,7 +292,7 @@ func (s *sky) expect(t *testing.T, want ...string) {
 	s.done = nil
 }
 
-// complained fails the test unless the log says it so often.
+// complained fails the test unless the log has the text that many times.
 func (s *sky) complained(t *testing.T, what string, times int) {
 	t.Helper()
 	s.mu.Lock()
@@ -313,7 +313,7 @@ func TestNothingIsWanted(t *testing.T) {
 	})
 }
 
-// 5 GHz is forbidden until the radios follow the country's rules.
+// TestRulesOfTheCountry: 5 GHz is forbidden until the radios follow the country's rules.
 func TestRulesOfTheCountry(t *testing.T) {
 	for what, c := range map[string]struct {
 		takes time.Duration
@@ -341,7 +341,7 @@ func TestRulesOfTheCountry(t *testing.T) {
 	}
 }
 
-// A radio that is switched off while it serves is a fault, until it is on again.
+// TestSwitchedOff: a radio that is switched off while it serves is a fault, until it is on again.
 func TestSwitchedOff(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(6)})
@@ -365,7 +365,7 @@ func TestSwitchedOff(t *testing.T) {
 	})
 }
 
-// Another country is asked for while the access point sends, on a channel that its rules forbid.
+// TestAnotherCountry: another country is configured while the access point sends on a channel that the country's rules forbid.
 func TestAnotherCountry(t *testing.T) {
 	under(t, func(s *sky) {
 		h := hotspot(0)
@@ -384,7 +384,8 @@ func TestAnotherCountry(t *testing.T) {
 	})
 }
 
-// The access point's channel is forbidden, but not those beside it: it must switch, even if stations are connected.
+// TestChannelIsForbidden: the access point's channel is forbidden, but not those beside it. It must switch, even if stations are
+// connected.
 func TestChannelIsForbidden(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(0)})
@@ -449,16 +450,17 @@ func TestChannelThatIsNamed(t *testing.T) {
 		if got := s.State(); !got.Beaconing || got.MHz != 2452 || got.AccessPoint.Channel != 9 {
 			t.Errorf("%+v", got)
 		}
-		if s.wakes != 2 { // what hostapd is to make, and that it does
+		if s.wakes != 2 { // for the access point to start, and for its start
 			t.Errorf("the loop was woken %d times", s.wakes)
 		}
 		s.Set(Config{Hotspot: hotspot(0)})
 		time.Sleep(time.Hour)
-		s.expect(t) // what is there will do
+		s.expect(t) // the running access point stays
 	})
 }
 
-// A channel is chosen before there is an access point, and again after a day: once nobody is there and it has ended.
+// TestChannelThatIsChosen: a channel is chosen before there is an access point, and again after a day, once no station is connected
+// and the access point has ended.
 func TestChannelThatIsChosen(t *testing.T) {
 	under(t, func(s *sky) {
 		s.heard = []netctl.ScanResult{{MHz: 2412, Signal: -40}, {MHz: 2437, Signal: -50}}
@@ -484,7 +486,7 @@ func TestChannelThatIsChosen(t *testing.T) {
 	})
 }
 
-// Somebody comes when the channel is about to be chosen again, before the access point has ended.
+// TestSomebodyComes: a station connects when the channel is about to be chosen again, before the access point has ended.
 func TestSomebodyComes(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(0)})
@@ -524,7 +526,7 @@ func TestListeningFails(t *testing.T) {
 	}
 }
 
-// The loop never blocks on the manager; and Run ends with its context, without an error.
+// TestNobodyWaits: the loop never blocks on the manager, and Run ends with its context, without an error.
 func TestNobodyWaits(t *testing.T) {
 	under(t, func(s *sky) {
 		s.deaf = true
@@ -553,7 +555,7 @@ func TestMissingInterfaces(t *testing.T) {
 		there  []netctl.RadioInterface
 		serves string
 		joins  []Uplink
-		alone  bool // it cannot be both
+		alone  bool // the radio cannot be an access point and a station at the same time
 		fails  error
 		want   []string
 		said   string
@@ -613,7 +615,8 @@ func TestMissingInterfaces(t *testing.T) {
 	}
 }
 
-// What it made, it takes away when it is wanted no more, or when it ends; what was there stays.
+// TestTakesAwayWhatItMade: the manager removes the interfaces that it created when they are no longer wanted, or when it ends.
+// Interfaces that existed before stay.
 func TestTakesAwayWhatItMade(t *testing.T) {
 	under(t, func(s *sky) {
 		join := Config{Hotspot: hotspot(6), Uplinks: []Uplink{{Interface: "wlan1"}}}
@@ -630,7 +633,7 @@ func TestTakesAwayWhatItMade(t *testing.T) {
 	})
 }
 
-// The access point follows a lender's network that its radio joins too.
+// TestFollowsALender: the access point follows the channel of a lender's network that the same radio joins.
 func TestFollowsALender(t *testing.T) {
 	at := func(mhz int) Config {
 		return Config{Hotspot: hotspot(6), Uplinks: []Uplink{{Interface: "wlan1", MHz: mhz}}, InUse: true}
@@ -639,7 +642,7 @@ func TestFollowsALender(t *testing.T) {
 		s.interfaces = append(s.interfaces, wlan(1, 0))
 		s.Set(at(0))
 		time.Sleep(10 * time.Second)
-		s.expect(t, "0s country FR", "1.05s wlan0 sends on 2437") // it is not known yet where the lender's is
+		s.expect(t, "0s country FR", "1.05s wlan0 sends on 2437") // the lender's channel is not known yet
 		if got := s.State(); !got.SharedChannel || !got.AccessPoint.WithSTA {
 			t.Errorf("%+v", got)
 		}
@@ -651,17 +654,17 @@ func TestFollowsALender(t *testing.T) {
 		}
 
 		s.change(func() { s.fails["Switch"] = errors.New("hostapd is busy") })
-		s.Set(at(2412)) // where it refuses to switch, it restarts
+		s.Set(at(2412)) // if hostapd refuses to switch, it is restarted
 		time.Sleep(time.Minute)
 		s.expect(t, "1m10s move wlan0 to 2412", "1m11s wlan0 sends on 0", "1m16s wlan0 sends on 2412")
 		s.complained(t, "hostapd is busy", 1)
 		s.change(func() { s.fails, s.stuck = nil, true })
-		s.Set(at(2437)) // likewise where it says that it will, and does not
+		s.Set(at(2437)) // likewise if it answers OK and does not switch
 		time.Sleep(time.Minute)
 		s.expect(t, "2m10s move wlan0 to 2437", "2m21s wlan0 sends on 0", "2m26s wlan0 sends on 2437")
 		s.change(func() { s.stuck = false })
 
-		s.Set(at(5180)) // to another band hostapd goes by being started again
+		s.Set(at(5180)) // a change of the band needs a restart
 		time.Sleep(time.Minute)
 		s.expect(t, "3m11s wlan0 sends on 5180")
 		if a := s.State().AccessPoint; a.Band != netctl.Band5 || a.Channel != 36 {
@@ -674,7 +677,7 @@ func TestDoesNotFollow(t *testing.T) {
 	for what, c := range map[string]struct {
 		mhz     int
 		change  func(*sky)
-		follows bool // it shares the radio all the same
+		follows bool // it shares the radio nevertheless
 	}{
 		"another radio":        {2462, func(s *sky) { s.interfaces[1].Radio = 1 }, false},
 		"two channels at once": {2462, func(s *sky) { s.radios[0].Channels = 2 }, true},
@@ -696,7 +699,7 @@ func TestDoesNotFollow(t *testing.T) {
 	}
 }
 
-// A USB adapter is pulled out and plugged in again: it is another radio to the kernel, with another interface.
+// TestRadioComesBack: a USB adapter is pulled out and plugged in again. To the kernel it is another radio, with another interface.
 func TestRadioComesBack(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(6)})
@@ -710,7 +713,7 @@ func TestRadioComesBack(t *testing.T) {
 		s.change(func() {
 			i := wlan(0, 7)
 			i.Index = 9
-			s.interfaces = append(s.interfaces, i) // the driver is slow to say the rest
+			s.interfaces = append(s.interfaces, i) // the driver is slow to report the rest
 		})
 		time.Sleep(5 * time.Second)
 		if got := s.State(); got.AccessPoint != nil || got.Failed || got.Why != "the radio has just appeared" {
@@ -725,7 +728,7 @@ func TestRadioComesBack(t *testing.T) {
 	})
 }
 
-// What the radios can do is not asked all the time.
+// TestAsksSeldom: the radios' capabilities are not read all the time.
 func TestAsksSeldom(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(6)})
@@ -740,7 +743,7 @@ func TestAsksSeldom(t *testing.T) {
 	})
 }
 
-// An answer that fails says nothing about the radio: only after a while is that a fault.
+// TestRadiosDoNotAnswer: a failed read says nothing about the radio. It is a fault only after a while.
 func TestRadiosDoNotAnswer(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(6)})
@@ -763,7 +766,7 @@ func TestRadiosDoNotAnswer(t *testing.T) {
 		}
 		s.change(func() { s.fails = map[string]error{"Interfaces": errors.New("no buffer space")} })
 		time.Sleep(20 * time.Second)
-		s.complained(t, "no buffer space", 2) // it is news
+		s.complained(t, "no buffer space", 2) // it is a new error
 	})
 }
 
@@ -810,7 +813,8 @@ func TestStationsAreCounted(t *testing.T) {
 	})
 }
 
-// The radio itself says how many it serves, or the board's maker does; and an open network's twin counts.
+// TestMostIsKnown: the maximum of stations is the one that the radio reports, or the one known for the board. The twin of an open
+// network counts too.
 func TestMostIsKnown(t *testing.T) {
 	under(t, func(s *sky) {
 		s.opt.Stations = func(string) int { return 19 }
@@ -832,7 +836,7 @@ func TestMostIsKnown(t *testing.T) {
 	})
 }
 
-// The loop is woken once for each change, and for nothing else.
+// TestWakes: the loop is woken once for each change, and for nothing else.
 func TestWakes(t *testing.T) {
 	under(t, func(s *sky) {
 		s.Set(Config{Hotspot: hotspot(6)})
