@@ -722,7 +722,7 @@ func TestNextState(t *testing.T) {
 	})
 }
 
-// TestSetupIsAWindow: it closes by itself or at the second call, and sessions outlive it.
+// TestSetupIsAWindow: the setup window closes after its length or at the second call, and sessions outlive it.
 func TestSetupIsAWindow(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.admit(anna)

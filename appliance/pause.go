@@ -139,7 +139,7 @@ func (b *Box) Resume(ctx context.Context) error {
 	return b.change(ctx, func() { b.pause = Pause{} })
 }
 
-// TogglePause ends a pause, whoever paused, or pauses. It is for a button, which cannot say which of the two is meant.
+// TogglePause pauses, or ends a pause, even one that somebody else began. It is for a button, which has only one kind of press.
 func (b *Box) TogglePause(ctx context.Context, by string) error {
 	return b.change(ctx, func() {
 		if b.pause.By != "" {

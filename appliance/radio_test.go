@@ -69,7 +69,7 @@ func TestWithoutARadioItIsAFault(t *testing.T) {
 }
 
 // TestNewBoxNeedsNoRadio: nobody chose the radio of a box that nobody has configured. If it is missing, or cannot be used, the
-// box still waits for a technician, and says that the cable is to be used.
+// box still waits for a technician, and says to use the cable.
 func TestNewBoxNeedsNoRadio(t *testing.T) {
 	withBox(t, 10, func(h *testBox) {
 		h.untouched = true

@@ -15,8 +15,8 @@ const (
 	memoryOverhead = 14 << 20 // stacks, and unused parts of the heap's pages, as measured
 )
 
-// memoryLimit returns the memory limit for a live heap of so many bytes. It always leaves a quarter of the live heap for garbage:
-// with less, the collector would take half of the processor.
+// memoryLimit returns the memory limit, in bytes, for a live heap of that size. It always leaves a quarter of the live heap for
+// garbage: with less, the collector would take half of the processor.
 func memoryLimit(live uint64) int64 {
 	return max(memoryBudget, int64(live+live/4)+memoryOverhead)
 }

@@ -100,7 +100,7 @@ func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 		stopped <- nil
 	})
 	err := s.Serve(l)
-	if stop() { // it ended by itself
+	if stop() { // Serve returned before ctx ended
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return <-stopped

@@ -38,7 +38,7 @@ func TestClosed(t *testing.T) {
 				connected = append(connected, p)
 			}
 		}
-		connected = append(connected, netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0")) // neither makes an address unreachable
+		connected = append(connected, netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("0.0.0.0/0")) // neither blocks anything
 		got := unreachable(connected)
 		for i, n := range got {
 			if n != n.Masked() {

@@ -31,7 +31,7 @@ import (
 
 const (
 	pollInterval     = 5 * time.Second       // between two reads of the radios
-	staleAfter       = time.Minute           // capabilities are read again after this time; a radio that has not answered for this long has failed
+	staleAfter       = time.Minute           // capabilities are read again after this time; a radio that does not answer for this long has failed
 	regdomainTimeout = 5 * time.Second       // for a regulatory domain to be applied
 	regdomainPoll    = 50 * time.Millisecond // between two checks whether it is applied
 	scanTimeout      = 15 * time.Second      // all channels of two bands, 0.1 s each for DFS channels

@@ -34,7 +34,7 @@ import (
 )
 
 const (
-	firstDelay  = 100 * time.Millisecond // before the first restart of a child that exited by itself; then it doubles
+	firstDelay  = 100 * time.Millisecond // before the first restart of a child that exited unexpectedly; then it doubles
 	lastDelay   = 30 * time.Second       // up to this
 	resetAfter  = 10 * time.Second       // after this uptime the delay starts over
 	reloadGrace = time.Second            // younger children may not have their SIGHUP handler yet, and would die of it
