@@ -126,7 +126,7 @@ func (m *member) run(ctx context.Context) error {
 // follow starts or ends the client according to the configuration, tells it the line, and makes it resume what waited.
 func (m *member) follow() {
 	m.setLine()
-	// Without the lock: these call releases, which call name.
+	// mu is not held here: look locks it.
 	files, release := m.handouts.Ready(), m.releases.resumes()
 	if files || release {
 		m.look()
