@@ -139,7 +139,7 @@ func (b *Box) Resume(ctx context.Context) error {
 	return b.change(ctx, func() { b.pause = Pause{} })
 }
 
-// TogglePause pauses, or ends a pause, even one that somebody else began. It is for a button, which has only one kind of press.
+// TogglePause pauses, or ends a pause, even one that somebody else began. It is for a button, whose press does not say which.
 func (b *Box) TogglePause(ctx context.Context, by string) error {
 	return b.change(ctx, func() {
 		if b.pause.By != "" {
