@@ -31,7 +31,7 @@ func megabytes(n uint64) float64 { return float64(n) / 1e6 }
 // resources measures the daemon with 250 sessions: its memory, the growth of it, and its idle CPU time.
 func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	const hosts, sessions, steps = 25, 250, 5
-	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true}, box.Setup{})
+	d, err := b.startDaemon(ctx, netlab.Options{Residents: hosts, Direct: true, Ports: true}, box.Setup{}) // a port binds 64 of them
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 	}
 
 	// The first sessions fill caches and pools. Any growth after that is a leak.
-	each := orQuick(b, 2000, 100)
+	each := orQuick(b, 200, 20) // all of them together are as many as fit on the hosts' ports
 	var after []memory
 	for step := range steps + 1 {
 		if err := v.come(ctx, each, sessions, false); err != nil {
@@ -71,11 +71,11 @@ func resources(ctx context.Context, b *bench) (rows []row, err error) {
 		after = append(after, m)
 		b.logf("  %d sessions more came and went: %v", (step+1)*each, m)
 	}
-	grown := float64(after[steps].rss) - float64(after[0].rss)
+	grown := float64(after[steps].anonymous) - float64(after[0].anonymous)
 	return []row{
 		{
-			what: "memory of the daemon, 250 sessions", target: "≤ 30 MB",
-			measured: full.String(), met: verdictOf(full.rss <= 30e6),
+			what: "memory of the daemon, 250 sessions", target: "≤ 30 MB of its own data", // the rest is the program, which the kernel can drop
+			measured: full.String(), met: verdictOf(full.anonymous <= 30e6),
 		},
 		{
 			what:   fmt.Sprintf("its growth over %d sessions come and gone, each another device", steps*each),
@@ -140,6 +140,11 @@ func (v *churn) come(ctx context.Context, count, stayed int, stay bool) error {
 	return all.Wait()
 }
 
+// heardWithin is how long a device with a static address may take to get its first answer.
+const heardWithin = 2 * time.Minute
+
+// visit has a host press the button as the device with that address and MAC, and end its session unless it stays. The box drops the frames
+// of a device with a static address until it has probed it, and it sends five probes a second: meanwhile the device tries again.
 func visit(r *netlab.Resident, addr netip.Addr, mac net.HardwareAddr, stay bool) error {
 	err := errors.Join(
 		r.RemoveAddresses(netlab.HotspotInterface),
@@ -150,11 +155,21 @@ func visit(r *netlab.Resident, addr netip.Addr, mac net.HardwareAddr, stay bool)
 		return err
 	}
 	return r.Do(func() error {
-		if err := askOnce(portalAddress, pressButton, "HTTP/1.1 303"); err != nil || stay {
+		err := askOnce(portalAddress, pressButton, "HTTP/1.1 303")
+		for end := time.Now().Add(heardWithin); unheard(err) && time.Now().Before(end); {
+			err = askOnce(portalAddress, pressButton, "HTTP/1.1 303")
+		}
+		if err != nil || stay {
 			return err
 		}
 		return askOnce(portalAddress, pressEnd, "HTTP/1.1 303")
 	})
+}
+
+// unheard tells whether a connection failed because nobody answered.
+func unheard(err error) bool {
+	late, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, unix.EHOSTUNREACH) || ok && late.Timeout()
 }
 
 func memoryOf(pid int) (m memory, err error) {

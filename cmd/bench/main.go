@@ -157,7 +157,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	started := time.Now()
 	facts := machine()
 	more, table, err := b.tables(ctx, *names)
-	if err != nil && !errors.Is(err, errWorse) {
+	if table == "" {
 		return err
 	}
 	facts = append(append(facts, more...), fmt.Sprintf("%d rounds, %s in all; load average %s at the end",
@@ -181,14 +181,19 @@ func (b *bench) tables(ctx context.Context, names string) (facts []string, table
 		b.findPeer()
 	}
 	var rows []row
-	for _, m := range chosen {
+	var failed error
+	for _, m := range chosen { // one that fails costs no other
 		more, err := m.measure(ctx, b)
 		if err != nil {
-			return nil, "", err
+			b.logf("  failed: %v", err)
+			failed = errors.Join(failed, err)
 		}
 		rows = append(rows, more...)
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	return nil, tableOf(rows), nil
+	return nil, tableOf(rows), failed
 }
 
 // measure runs the measurement.

@@ -48,6 +48,9 @@ func markdown(facts []string) string {
 
 // tableOf writes the table.
 func tableOf(rows []row) string {
+	if len(rows) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	b.WriteString("\n| what | target | measured | beside it | ratio | met |\n|---|---|---|---|---|---|\n")
 	for _, r := range rows {
