@@ -12,7 +12,8 @@ type List[T any] struct {
 
 	mu      sync.Mutex
 	all     []T
-	unsaved bool
+	changes int // made so far
+	written int // how many of the changes are in the file
 }
 
 // OpenList reads the list in a file. If there is an error, the returned list is empty and usable.
@@ -33,26 +34,31 @@ func (l *List[T]) All() []T {
 func (l *List[T]) Change(change func(all []T, unsaved bool) (after []T, changed bool)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	after, changed := change(l.all, l.unsaved)
-	l.all, l.unsaved = after, l.unsaved || changed
+	after, changed := change(l.all, l.written < l.changes)
+	l.all = after
+	if changed {
+		l.changes++
+	}
 }
 
 // Save writes the list if it has changes that are not written. After an error they still count as not written.
 func (l *List[T]) Save() error {
 	l.mu.Lock()
-	all, unsaved := slices.Clone(l.all), l.unsaved
-	l.unsaved = false
+	unsaved := l.written < l.changes
 	l.mu.Unlock()
 	if !unsaved {
 		return nil
 	}
+	var changes int
 	_, err := l.file.Update(func(was *[]T) error {
-		*was = all
+		l.mu.Lock() // in Update, so that of two saves the later write has the newer list
+		defer l.mu.Unlock()
+		*was, changes = slices.Clone(l.all), l.changes
 		return nil
 	})
-	if err != nil {
+	if err == nil {
 		l.mu.Lock()
-		l.unsaved = true
+		l.written = max(l.written, changes)
 		l.mu.Unlock()
 	}
 	return err
