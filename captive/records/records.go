@@ -105,7 +105,7 @@ func (f File[T]) Text(records T) ([]byte, error) {
 
 // Update changes the records and returns the new ones. It writes only if change does not fail and the text differs. If the file could
 // not be read, change gets no records, the file is kept under another name, and Update returns the new records together with an
-// *UnreadableError. After any other error the file is unchanged, or set aside if only writing the new one failed.
+// *UnreadableError. After any other error the file is unchanged, unless only the disk's confirmation of the new one is missing.
 func (f File[T]) Update(change func(*T) error) (records T, err error) {
 	if err := private.Folder(filepath.Dir(f.Path), 0o700); err != nil {
 		return records, err
@@ -138,18 +138,16 @@ func (f File[T]) Update(change func(*T) error) (records T, err error) {
 	if bytes.Equal(before, after) {
 		return records, nil
 	}
-	if unreadable != nil {
-		if unreadable.Aside, err = f.setAside(); err != nil {
-			return records, errors.Join(unreadable.Err, err)
-		}
+	if unreadable == nil {
+		return records, private.WriteFile(f.Path, after, 0o600)
 	}
-	if err := private.WriteFile(f.Path, after, 0o600); err != nil {
-		return records, err
+	if unreadable.Aside, err = f.aside(); err == nil {
+		err = private.ReplaceFile(f.Path, unreadable.Aside, after, 0o600)
 	}
-	if unreadable != nil {
-		return records, unreadable
+	if err != nil {
+		return records, fmt.Errorf("%w; keep it as %s, and begin a new file: %w", unreadable.Err, unreadable.Aside, err)
 	}
-	return records, nil
+	return records, unreadable
 }
 
 // lock waits until nobody else changes the file, for at most lockWait. The lock has a file of its own, because the records' file is
@@ -167,12 +165,12 @@ func (f File[T]) lock() (unlock func(), err error) {
 	}
 }
 
-// setAside renames an unreadable file, and returns its new name. Files set aside earlier keep their names.
-func (f File[T]) setAside() (name string, err error) {
+// aside returns a name for an unreadable file. Files set aside earlier keep their names.
+func (f File[T]) aside() (name string, err error) {
 	for n := 1; ; n++ {
 		name = fmt.Sprintf("%s.unreadable-%d", f.Path, n)
 		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
-			return name, os.Rename(f.Path, name)
+			return name, nil
 		} else if err != nil {
 			return name, err
 		}

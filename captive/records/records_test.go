@@ -141,6 +141,37 @@ func TestUnreadable(t *testing.T) {
 	wantNotes(t, f, "old", "new")
 }
 
+// TestUnreadableStays: a file that cannot be read stays where it is if the new one cannot be written.
+func TestUnreadableStays(t *testing.T) {
+	t.Parallel()
+	f := newFile(t)
+	left := filepath.Join(filepath.Dir(f.Path), ".book.json1") // of an earlier change; a folder cannot be removed as a file
+	if err := os.MkdirAll(filepath.Join(left, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(f.Path, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.Update(add("new"))
+	var unreadable *UnreadableError
+	if err == nil || errors.As(err, &unreadable) || !strings.Contains(err.Error(), "is damaged") || !strings.Contains(err.Error(), left) {
+		t.Errorf("error %v", err)
+	}
+	if kept, err := os.ReadFile(f.Path); err != nil || string(kept) != "damaged" {
+		t.Errorf("the file is %q, %v", kept, err)
+	}
+	if aside, err := filepath.Glob(f.Path + ".unreadable-*"); err != nil || aside != nil {
+		t.Errorf("set aside: %v, %v", aside, err)
+	}
+	if err := os.RemoveAll(left); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Update(add("new")); !errors.As(err, &unreadable) {
+		t.Errorf("error %v", err)
+	}
+	wantNotes(t, f, "new")
+}
+
 // TestInterrupted: a file that a power cut left of a change is not read.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
