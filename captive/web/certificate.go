@@ -71,7 +71,7 @@ func (c *Certificate) get() (*tls.Certificate, error) {
 	}
 	pair, text, err := makeCertificate(hostname, address, c.Now())
 	if err != nil {
-		return nil, fmt.Errorf("create the box's certificate:  %w", err)
+		return nil, fmt.Errorf("create the box's certificate: %w", err)
 	}
 	if err := writeCertificate(c.Path, text); err != nil {
 		c.Log.Warn("the box's new certificate will not outlive the daemon", "error", err)
@@ -164,7 +164,7 @@ func readCertificate(path string) (*tls.Certificate, error) {
 // writeCertificate writes certificate and key into one file, so that they always match.
 func writeCertificate(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("create the state folder:  %w", err)
+		return fmt.Errorf("create the state folder: %w", err)
 	}
 	if err := private.WriteFile(path, text, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
