@@ -82,18 +82,61 @@ func readCode(photo []byte) (text string, err error) {
 	return "", ErrNoCode
 }
 
-// cost returns an upper bound of the bytes of memory that a pixel takes while a picture is decoded. For a progressive JPEG (ITU-T T.81,
-// marker SOF2) all coefficients of three components are in memory, four bytes each.
+// Markers of a JPEG (ISO/IEC 10918-1, table B.1).
+const (
+	markerTEM  = 0x01
+	markerSOF0 = 0xc0
+	markerSOF2 = 0xc2 // a progressive frame
+	markerRST0 = 0xd0
+	markerSOI  = 0xd8 // follows the last RST
+	markerEOI  = 0xd9
+	markerSOS  = 0xda
+)
+
+// cost returns an upper bound of the bytes of memory that a pixel takes while a picture is decoded. For a progressive JPEG all
+// coefficients of three components are in memory, four bytes each.
 func cost(photo []byte, format string, model color.Model) int64 {
 	switch {
-	case format == "jpeg" && bytes.Contains(photo, []byte{0xff, 0xc2}):
-		return 16
 	case format == "jpeg":
+		if at := frame(photo); at >= 0 && photo[at] == markerSOF2 {
+			return 16
+		}
 		return 4
 	case model == color.RGBA64Model || model == color.NRGBA64Model:
 		return 8
 	}
 	return 4
+}
+
+// frame returns where the second byte of a JPEG's first frame marker is, of the three kinds that image/jpeg decodes, or -1 if there is
+// none before the first scan (ISO/IEC 10918-1, B.1.1). It skips bytes between segments, as image/jpeg does: otherwise it could miss the
+// frame that is decoded.
+func frame(photo []byte) int {
+	for at := 0; ; {
+		next := bytes.IndexByte(photo[at:], 0xff)
+		if next < 0 {
+			return -1
+		}
+		at += next
+		for at < len(photo) && photo[at] == 0xff { // more than one are fill bytes
+			at++
+		}
+		if at == len(photo) {
+			return -1
+		}
+		switch m := photo[at]; {
+		case m == markerEOI || m == markerSOS:
+			return -1
+		case m == 0 || m == markerTEM || m >= markerRST0 && m <= markerSOI: // they have no length
+			at++
+		case m >= markerSOF0 && m <= markerSOF2:
+			return at
+		case len(photo) < at+3:
+			return -1
+		default:
+			at = min(at+1+int(photo[at+1])<<8+int(photo[at+2]), len(photo))
+		}
+	}
 }
 
 // shrink returns a picture in grey with sides of at most that many pixels. A pixel is the mean of those that it stands for.

@@ -255,12 +255,26 @@ func bomb(width, height uint32, deep bool) []byte {
 	return append(b, byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum))
 }
 
+// segment returns a segment of a JPEG: a marker, the length and the content (ISO/IEC 10918-1, B.1.1.4).
+func segment(marker byte, content string) []byte {
+	return append([]byte{0xff, marker, byte((len(content) + 2) >> 8), byte(len(content) + 2)}, content...)
+}
+
+// withSegment returns a JPEG with a segment more, the first one.
+func withSegment(photo []byte, marker byte, content string) []byte {
+	return slices.Concat(photo[:2], segment(marker, content), photo[2:])
+}
+
+// exif is the content of an APP1 segment with what looks like the head of a progressive frame, as in a preview.
+const exif = "Exif\x00\x00II*\x00\xff\xd8\xff\xc2\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00\xff\xd9"
+
 const lent = "WIFI:T:WPA;S:iPhone d’Élise;P:trois petits chats;H:false;;"
 
 // TestReadCode: a photo's code is read; a file that is not a picture, too large, damaged or without a code gets its error.
 func TestReadCode(t *testing.T) {
 	good := asJPEG(t, photo(t, lent, 1600, 1200))
-	progressive := bytes.Replace(asJPEG(t, photo(t, lent, 3000, 2000)), []byte{0xff, 0xc0}, []byte{0xff, 0xc2}, 1)
+	six := asJPEG(t, photo(t, lent, 3000, 2000))
+	progressive := bytes.Replace(six, []byte{0xff, 0xc0}, []byte{0xff, 0xc2}, 1)
 	for name, c := range map[string]struct {
 		photo []byte
 		want  string
@@ -285,6 +299,9 @@ func TestReadCode(t *testing.T) {
 		"a bomb of deep colours":     {bomb(2800, 2800, true), "", ErrLarge},
 		"a bomb without pixels":      {bomb(2800, 2800, false), "", ErrPicture},
 		"a progressive JPEG of 6 MP": {progressive, "", ErrLarge},
+		"such a one with a preview":  {withSegment(progressive, 0xe1, strings.ReplaceAll(exif, "\xc2", "\xc0")), "", ErrLarge},
+		"6 MP with a preview":        {withSegment(six, 0xe1, exif), lent, nil},
+		"6 MP with appended data":    {append(slices.Clip(six), exif...), lent, nil},
 	} {
 		got, err := ReadCode(c.photo)
 		if got != c.want || !errors.Is(err, c.err) {
@@ -327,6 +344,35 @@ func FuzzReadCode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if text, err := readCode(b); err != nil && text != "" {
 			t.Errorf("%q and %v", text, err)
+		}
+	})
+}
+
+// FuzzFrame: the frame that is found is the one that image/jpeg reads.
+func FuzzFrame(f *testing.F) {
+	good := asJPEG(f, photo(f, lent, 100, 100))
+	f.Add(good)
+	f.Add(good[:20])
+	f.Add(withSegment(good, 0xe1, exif))
+	f.Add(withSegment(good, 0xfe, exif))
+	f.Add(bytes.Replace(good, []byte{0xff, 0xc0}, []byte{0xff, 0xff, 0xff, 0xc2}, 1))
+	f.Add(slices.Concat(good[:2], []byte("between\xff\x00\xff\xd0"), good[2:]))
+	f.Add([]byte("\xff\xd8\xff\xe1\x00\x00\xff\xc2"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		at := frame(b)
+		if at >= 0 && (at < 1 || b[at-1] != 0xff) {
+			t.Fatalf("there is no marker at %d", at)
+		}
+		if _, err := jpeg.DecodeConfig(bytes.NewReader(b)); err != nil {
+			return
+		}
+		if at < 0 {
+			t.Fatal("no frame is found")
+		}
+		b = slices.Clone(b)
+		b[at] = 0xc3 // a lossless frame, which image/jpeg does not decode
+		if _, err := jpeg.DecodeConfig(bytes.NewReader(b)); err == nil {
+			t.Errorf("image/jpeg reads another frame than the one at %d", at)
 		}
 	})
 }
