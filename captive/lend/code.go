@@ -93,15 +93,20 @@ const (
 	markerSOS  = 0xda
 )
 
-// cost returns an upper bound of the bytes of memory that a pixel takes while a picture is decoded. For a progressive JPEG all
-// coefficients of three components are in memory, four bytes each.
+// cost returns an upper bound of the bytes of memory that a pixel takes while a picture is decoded. A JPEG takes one byte for each of
+// up to four components. If they are not a brightness and two colours, they are then copied into a picture of four bytes a pixel. Of a
+// progressive JPEG all coefficients are in memory, too, four bytes each.
 func cost(photo []byte, format string, model color.Model) int64 {
 	switch {
 	case format == "jpeg":
-		if at := frame(photo); at >= 0 && photo[at] == markerSOF2 {
-			return 16
+		size, components := int64(4), int64(3)
+		if model == color.CMYKModel || model == color.RGBAModel {
+			size, components = 8, 4
 		}
-		return 4
+		if at := frame(photo); at >= 0 && photo[at] == markerSOF2 {
+			size += 4 * components
+		}
+		return size
 	case model == color.RGBA64Model || model == color.NRGBA64Model:
 		return 8
 	}

@@ -268,6 +268,14 @@ func withSegment(photo []byte, marker byte, content string) []byte {
 // exif is the content of an APP1 segment with what looks like the head of a progressive frame, as in a preview.
 const exif = "Exif\x00\x00II*\x00\xff\xd8\xff\xc2\x00\x0b\x08\x00\x10\x00\x10\x01\x01\x11\x00\xff\xd9"
 
+// cmykBomb returns a JPEG of a few bytes that claims to have that many pixels of four components.
+func cmykBomb(sof byte, width, height int) []byte {
+	size := string([]byte{8, byte(height >> 8), byte(height), byte(width >> 8), byte(width), 4})
+	return slices.Concat([]byte("\xff\xd8"), segment(0xee, "Adobe\x00\x64\x00\x00\x00\x00\x00"),
+		segment(sof, size+"\x01\x11\x00\x02\x11\x00\x03\x11\x00\x04\x11\x00"),
+		segment(0xda, "\x04\x01\x00\x02\x00\x03\x00\x04\x00\x00\x3f\x00"))
+}
+
 const lent = "WIFI:T:WPA;S:iPhone d’Élise;P:trois petits chats;H:false;;"
 
 // TestReadCode: a photo's code is read; a file that is not a picture, too large, damaged or without a code gets its error.
@@ -297,6 +305,9 @@ func TestReadCode(t *testing.T) {
 		"a bomb":                     {bomb(100_000, 100_000, false), "", ErrLarge},
 		"a bomb in one row":          {bomb(1<<31-1, 1, false), "", ErrLarge},
 		"a bomb of deep colours":     {bomb(2800, 2800, true), "", ErrLarge},
+		"a bomb of printing inks":    {cmykBomb(0xc0, 2800, 2800), "", ErrLarge},
+		"a progressive bomb of inks": {cmykBomb(0xc2, 1500, 1500), "", ErrLarge},
+		"a small one of inks":        {cmykBomb(0xc2, 1000, 1000), "", ErrPicture},
 		"a bomb without pixels":      {bomb(2800, 2800, false), "", ErrPicture},
 		"a progressive JPEG of 6 MP": {progressive, "", ErrLarge},
 		"such a one with a preview":  {withSegment(progressive, 0xe1, strings.ReplaceAll(exif, "\xc2", "\xc0")), "", ErrLarge},
