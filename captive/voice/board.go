@@ -125,11 +125,13 @@ func (b *boardRoom) add(from netip.Addr, now time.Time, p board.Post) (number in
 			b.shown.Store(&all)
 		}
 	}
-	if err == nil {
-		b.owners[number] = from
-		b.forget()
+	if err != nil {
+		b.posts.Return(from) // only posts on the board count
+		return 0, err
 	}
-	return number, err
+	b.owners[number] = from
+	b.forget()
+	return number, nil
 }
 
 // waiting counts the waiting posts of a device.

@@ -314,10 +314,21 @@ func TestFlood(t *testing.T) {
 	for n := range 40 {
 		s.do(device(101+n), "/board/new", drill("Une échelle"))
 	}
-	s.want(device(200), "/board/new", drill("Une table"), http.StatusServiceUnavailable, "Trop d’annonces attendent")
+	for range postsBurst + 1 {
+		s.want(device(200), "/board/new", drill("Une table"), http.StatusServiceUnavailable, "Trop d’annonces attendent")
+	}
 	if n := len(s.boardRoom().owners); n > board.MaxWaiting {
 		t.Errorf("%d devices are remembered", n)
 	}
+	// Posts that the full board did not take do not count towards the three of a day.
+	if _, err := s.boardRoom().file.Update(func(b *board.Board) error { b.Posts = nil; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	s.share.Refresh()
+	for range postsBurst {
+		s.want(device(200), "/board/new", drill("Une table"), 303)
+	}
+	s.want(device(200), "/board/new", drill("Une table"), http.StatusTooManyRequests)
 }
 
 func (s *site) boardRoom() *boardRoom     { return s.voice.features[1].(*boardRoom) }

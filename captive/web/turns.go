@@ -138,6 +138,15 @@ func (a *Allowance) Take(client netip.Addr, now time.Time) (had int, ok bool) {
 	return had, true
 }
 
+// Return gives back a token that the client took for nothing.
+func (a *Allowance) Return(client netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if whole, known := a.fullAt[client]; known {
+		a.fullAt[client] = whole.Add(-a.every)
+	}
+}
+
 // forget makes room: it drops the clients whose bucket is full, or else the client whose bucket is full soonest.
 func (a *Allowance) forget(now time.Time) {
 	var soonest netip.Addr

@@ -224,4 +224,23 @@ func TestAllowance(t *testing.T) {
 	if len(a.fullAt) > maxAllowed {
 		t.Errorf("%d clients are remembered", len(a.fullAt))
 	}
+
+	// A token that is given back can be taken again; there are never more than the burst.
+	a = NewAllowance(3, time.Second)
+	for had := range 3 {
+		take(1, had, true)
+	}
+	a.Return(client(1))
+	take(1, 2, true)
+	take(1, 3, false)
+	a.Return(client(2)) // it has taken none
+	take(3, 0, true)
+	now = now.Add(time.Hour)
+	a.Return(client(3)) // the token is refilled
+	for who := 2; who <= 3; who++ {
+		for had := range 3 {
+			take(who, had, true)
+		}
+		take(who, 3, false)
+	}
 }
