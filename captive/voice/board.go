@@ -310,6 +310,11 @@ func (b *boardRoom) page(w http.ResponseWriter, r *web.Request, kind string, num
 	if kind != "" {
 		posts = slices.DeleteFunc(posts, func(p board.Post) bool { return p.Kind != kind })
 	}
+	pages := max(1, (len(posts)+postsPerPage-1)/postsPerPage)
+	if number > pages {
+		missing(w, r)
+		return
+	}
 	path := "/board"
 	if kind != "" {
 		path += "/" + kind
@@ -333,11 +338,11 @@ func (b *boardRoom) page(w http.ResponseWriter, r *web.Request, kind string, num
 	if number > 1 {
 		p.Back = of(number - 1)
 	}
-	from := min((number-1)*postsPerPage, len(posts))
-	if posts = posts[from:]; len(posts) > postsPerPage {
-		posts, p.More = posts[:postsPerPage], of(number+1)
+	if number < pages {
+		p.More = of(number + 1)
 	}
-	for _, post := range posts {
+	from := (number - 1) * postsPerPage
+	for _, post := range posts[from:min(from+postsPerPage, len(posts))] {
 		p.Posts = append(p.Posts, shownPost{
 			Pictogram: post.Kind, Side: words.T("board.side." + post.Side), Kind: words.T("board.kind." + post.Kind),
 			Text: post.Text, Number: strconv.Itoa(post.Number),

@@ -240,6 +240,10 @@ func TestBoardPages(t *testing.T) {
 	if seen != board.MaxShown {
 		t.Errorf("%d posts are on the pages", seen)
 	}
+	for _, path := range []string{"/board/all/15", "/board/all/9999", "/board/all/1152921504606846977", "/board/accompany/15", "/board/lend/2"} { // after the last page
+		s.want(device(1), path, nil, 404, `href="/board"`)
+	}
+	s.want(device(1), "/board/lend", nil, 200, "Il n’y a pas encore d’annonce.")
 }
 
 // The page names what a text must not have, and keeps the text in the form. Nothing is stored.
