@@ -127,7 +127,20 @@ func TestPlaces(t *testing.T) {
 	says("GET /places?q=93170", "Atelier du réemploi", "<strong>À 100 mètres</strong>")
 	says("GET /places?q=zzzz", "Aucun lieu ne correspond", "01 99 00 11 22")
 	says("GET /places?service=nope&page=0", "Lieux trouvés : 15", "Page 1 sur 2")
-	says("GET /places?page=9999", "Aucun lieu")
+	for _, number := range []string{"3", "9999", "10001"} { // after the last page
+		page := says("GET /places?page="+number+"&lang=fr", "Page 2 sur 2", `href="/places?lang=fr" rel="prev"`)
+		if n := len(placesIn(page)); n != 5 || strings.Contains(page, `rel="next"`) {
+			t.Errorf("page %s has %d places:\n%s", number, n, page)
+		}
+	}
+	if page := says("GET /places?q=zzzz&page=7", "Aucun lieu ne correspond"); strings.Contains(page, `rel="prev"`) {
+		t.Errorf("an empty list has pages:\n%s", page)
+	}
+	for _, page := range []string{"9999", "2"} {
+		if all := body(t, ask(t, s, "GET /places?page="+page)); !strings.Contains(all, "page=2&amp;lang=en") && !strings.Contains(all, "lang=en&amp;page=2") {
+			t.Errorf("page %s in another language is another one:\n%s", page, all)
+		}
+	}
 	says("GET /tutorials?q=mediatheque", "Médiathèque des Tilleuls", "01 99 00 12 34")
 
 	// A place's page keeps the filters in the link back.

@@ -108,6 +108,10 @@ func (numbersPage) Template() string { return "places/numbers" }
 
 // newListPage returns the page of the places that match a wish.
 func (p *Places) newListPage(r *web.Request, wanted wish) (listPage, error) {
+	hits, total, centre, lists, err := p.find(r, &wanted)
+	if err != nil {
+		return listPage{}, err
+	}
 	w := r.Words
 	page := listPage{Frame: r.Frame("/places", w.T("places.title"))}
 	page.Query = wanted.values().Encode()
@@ -120,13 +124,6 @@ func (p *Places) newListPage(r *web.Request, wanted wish) (listPage, error) {
 		page.Hidden = append(page.Hidden, field{name, values[0]})
 	}
 	page.Doors = []web.Door{numbersDoor(w)}
-
-	query := wanted.query()
-	query.Now = r.Now
-	hits, total, centre, lists, err := p.find(r, query, wanted)
-	if err != nil {
-		return listPage{}, err
-	}
 	if !lists {
 		page.Numbers, page.Doors = newNumberGroups(w, p.nationalNumbers(), r.Now), nil
 		return page, nil
@@ -148,7 +145,7 @@ func (p *Places) newListPage(r *web.Request, wanted wish) (listPage, error) {
 		to.Page += by
 		return to.link("/places", page.Language)
 	}
-	if pages := (total + perPage - 1) / perPage; pages > 1 {
+	if pages := pagesOf(total); pages > 1 {
 		page.Progress = w.T("places.page", "number", strconv.Itoa(wanted.Page), "count", strconv.Itoa(pages))
 		if wanted.Page > 1 {
 			page.Previous = turn(-1)
@@ -160,9 +157,9 @@ func (p *Places) newListPage(r *web.Request, wanted wish) (listPage, error) {
 	return page, nil
 }
 
-// find queries the lists. The centre is the point that distances are measured from; nil if it is not known. If the wish's words are a
-// postcode, it finds the places near that postcode, and the centre is there.
-func (p *Places) find(r *web.Request, q directory.Query, wanted wish) (
+// find queries the lists. A page after the last one becomes the last one. The centre is the point that distances are measured from; nil if
+// it is not known. If the wish's words are a postcode, it finds the places near that postcode, and the centre is there.
+func (p *Places) find(r *web.Request, wanted *wish) (
 	hits []directory.Hit, total int, centre *directory.Point, lists bool, err error,
 ) {
 	p.mu.RLock()
@@ -170,6 +167,8 @@ func (p *Places) find(r *web.Request, q directory.Query, wanted wish) (
 	if len(p.lists.Lists()) == 0 {
 		return nil, 0, nil, false, nil
 	}
+	q := wanted.query()
+	q.Now = r.Now
 	centre = p.centre(r.Head.Card)
 	if postcode.MatchString(wanted.Words) {
 		if at, _, ok := p.lists.Postcode(wanted.Words); ok {
@@ -178,8 +177,15 @@ func (p *Places) find(r *web.Request, q directory.Query, wanted wish) (
 	}
 	q.From = centre
 	hits, total, err = p.lists.Find(q, (wanted.Page-1)*perPage, perPage)
+	if last := pagesOf(total); err == nil && wanted.Page > last {
+		wanted.Page = last
+		hits, total, err = p.lists.Find(q, (last-1)*perPage, perPage)
+	}
 	return hits, total, centre, true, err
 }
+
+// pagesOf returns how many pages that many places take, an empty one if there are none.
+func pagesOf(places int) int { return max(1, (places+perPage-1)/perPage) }
 
 // centre returns the centre's position by its coordinates or else its postcode; nil if neither is known. The caller holds the lock.
 func (p *Places) centre(card web.Card) *directory.Point {

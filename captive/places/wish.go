@@ -38,11 +38,11 @@ func parseWish(q url.Values) wish {
 		words = string(cut[:maxQuery])
 	}
 	page, err := strconv.Atoi(q.Get("page"))
-	if err != nil || page < 1 || page > maxPage {
+	if err != nil {
 		page = 1
 	}
 	return wish{
-		Words: words, Page: page,
+		Words: words, Page: min(max(page, 1), maxPage),
 		Service:   known(directory.Services, q.Get("service")),
 		Audience:  known(directory.Audiences, q.Get("for")),
 		Care:      known(directory.Care, q.Get("care")),
