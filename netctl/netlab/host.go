@@ -212,6 +212,9 @@ func (h *Host) Counters(name string) (rx, tx uint64, err error) {
 		return 0, 0, err
 	}
 	stats := link.Attrs().Statistics
+	if stats == nil {
+		return 0, 0, fmt.Errorf("the kernel sends no statistics of %s on %s", name, h.name)
+	}
 	return stats.RxBytes, stats.TxBytes, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -292,7 +293,15 @@ func (r *Reader) Sent(index int) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("interface %d: %w", index, err)
 	}
-	return link.Attrs().Statistics.TxPackets, nil
+	return sentPackets(link.Attrs())
+}
+
+// sentPackets returns an error without statistics: a count of 0 would look like an idle interface.
+func sentPackets(link *netlink.LinkAttrs) (uint64, error) {
+	if link.Statistics == nil {
+		return 0, fmt.Errorf("the kernel sends no statistics of %s", link.Name)
+	}
+	return link.Statistics.TxPackets, nil
 }
 
 // readFlow parses a tracked connection. It returns false if the connection does not use the line.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // browse is a connection with that many bytes so far.
@@ -176,4 +178,16 @@ func FuzzReadFlow(f *testing.F) {
 			t.Errorf("%+v is none of the line's", flow)
 		}
 	})
+}
+
+// A link for which the kernel sends no statistics is not taken for an idle one.
+func TestSentPackets(t *testing.T) {
+	link := netlink.NewLinkAttrs()
+	if n, err := sentPackets(&link); err == nil {
+		t.Errorf("without statistics it has sent %d packets", n)
+	}
+	link.Statistics = &netlink.LinkStatistics{TxPackets: 7}
+	if n, err := sentPackets(&link); n != 7 || err != nil {
+		t.Errorf("it has sent %d packets, not 7: %v", n, err)
+	}
 }
