@@ -25,6 +25,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"passerelle/netctl"
 	"passerelle/netctl/nlmsg"
 )
 
@@ -246,17 +247,10 @@ func destination(r netlink.Route) (netip.Prefix, bool) {
 	return to.Masked(), ok
 }
 
-// specialPurpose are prefixes that do not exist on the internet (IANA's special-purpose registry, RFC 6890, and multicast).
-// Routes that replace a default route may leave them out.
-var specialPurpose = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("172.16.0.0/12"),
-	netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("224.0.0.0/3"),
-}
-
-// coverTheInternet tells whether every address of the internet is in one of the prefixes.
+// coverTheInternet tells whether every address of the internet is in one of the prefixes. Routes that replace a default route may
+// leave out the special-purpose networks, which residents never reach.
 func coverTheInternet(all []netip.Prefix) bool {
-	all = append(slices.Clone(specialPurpose), all...)
+	all = append(slices.Clone(netctl.SpecialPurpose), all...)
 	slices.SortFunc(all, netip.Prefix.Compare)
 	next := uint64(0) // the first address that is not covered yet
 	for _, p := range all {

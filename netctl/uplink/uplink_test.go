@@ -4,12 +4,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"passerelle/netctl"
 )
 
 const upAndLinked = unix.IFF_UP | unix.IFF_LOWER_UP
@@ -186,6 +189,24 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// besides returns routes through interface 2 to every address outside the networks.
+func besides(networks ...netip.Prefix) (routes []netlink.Route) {
+	var add func(netip.Prefix)
+	add = func(to netip.Prefix) {
+		switch {
+		case slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Bits() <= to.Bits() && n.Overlaps(to) }):
+		case !slices.ContainsFunc(networks, to.Overlaps):
+			routes = append(routes, through(2, to.String(), "192.168.1.1", 0))
+		default:
+			half := netip.PrefixFrom(to.Addr(), to.Bits()+1)
+			add(half)
+			add(netip.PrefixFrom(netctl.LastAddr(half).Next(), half.Bits()))
+		}
+	}
+	add(netip.MustParsePrefix("0.0.0.0/0"))
+	return routes
+}
+
 // TestSplitDefaultRoute checks that routes that together cover the internet count as a default route, however they are split.
 func TestSplitDefaultRoute(t *testing.T) {
 	t.Parallel()
@@ -209,6 +230,7 @@ func TestSplitDefaultRoute(t *testing.T) {
 			through(2, "16.0.0.0/4", "192.168.1.1", 0), through(2, "32.0.0.0/3", "192.168.1.1", 0), through(2, "64.0.0.0/2", "192.168.1.1", 0),
 			through(2, "128.0.0.0/2", "192.168.1.1", 0), through(2, "192.0.0.0/3", "192.168.1.1", 0),
 		}, "192.168.1.1"},
+		{"all but each special-purpose network", besides(netctl.SpecialPurpose...), "192.168.1.1"},
 		{"all but a network of the internet", []netlink.Route{
 			through(2, "0.0.0.0/1", "192.168.1.1", 0), through(2, "128.0.0.0/2", "192.168.1.1", 0), through(2, "208.0.0.0/4", "192.168.1.1", 0),
 		}, ""},
