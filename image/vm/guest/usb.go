@@ -128,11 +128,12 @@ func takeLink(h *netlab.Host, link netlink.Link, name string) error {
 	moveMu.Lock()
 	defer moveMu.Unlock()
 	err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, "moving"), netlink.LinkSetNsFd(link, int(ns.Fd())))
+	var moved netlink.Link
 	if err == nil {
-		link, err = h.Netlink().LinkByName("moving")
+		moved, err = h.Netlink().LinkByName("moving")
 	}
 	if err == nil {
-		err = h.Netlink().LinkSetName(link, name)
+		err = h.Netlink().LinkSetName(moved, name)
 	}
 	if err != nil {
 		return fmt.Errorf("move %s to %s: %w", link.Attrs().Name, h.Name(), err)
