@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"debug/buildinfo"
@@ -334,8 +333,8 @@ func lines(path string) ([]string, error) {
 		return nil, err
 	}
 	var out []string
-	for s := bufio.NewScanner(bytes.NewReader(text)); s.Scan(); {
-		if l := strings.TrimSpace(s.Text()); l != "" && !strings.HasPrefix(l, "#") {
+	for l := range strings.Lines(string(text)) {
+		if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "#") {
 			out = append(out, l)
 		}
 	}
