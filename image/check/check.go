@@ -110,18 +110,33 @@ func (c Card) Parts(name string) ([][]byte, error) {
 	if binary.BigEndian.Uint32(header) != 0x27051956 {
 		return nil, fmt.Errorf("slot %s has no container", name)
 	}
-	data, err := c.ReadAt(int(binary.BigEndian.Uint32(header[12:])), at+64)
+	size := binary.BigEndian.Uint32(header[12:])
+	if size > containerSize-64 {
+		return nil, fmt.Errorf("slot %s's container has %d bytes: too many", name, size)
+	}
+	data, err := c.ReadAt(int(size), at+64)
 	if err != nil {
 		return nil, err
 	}
 	if crc32.ChecksumIEEE(data) != binary.BigEndian.Uint32(header[24:]) {
 		return nil, fmt.Errorf("slot %s's container is damaged", name)
 	}
+	parts, err := split(data)
+	if err != nil {
+		return nil, fmt.Errorf("slot %s's container: %w", name, err)
+	}
+	return parts, nil
+}
+
+// split returns the parts in a container's data.
+func split(data []byte) ([][]byte, error) {
 	var sizes []int
-	rest := data
 	for {
-		size := int(binary.BigEndian.Uint32(rest))
-		rest = rest[4:]
+		if len(data) < 4 {
+			return nil, errors.New("its list of sizes has no end")
+		}
+		size := int(binary.BigEndian.Uint32(data))
+		data = data[4:]
 		if size == 0 {
 			break
 		}
@@ -129,8 +144,11 @@ func (c Card) Parts(name string) ([][]byte, error) {
 	}
 	parts := make([][]byte, len(sizes))
 	for i, size := range sizes {
-		parts[i] = rest[:size]
-		rest = rest[min((size+3)&^3, len(rest)):]
+		if size > len(data) {
+			return nil, fmt.Errorf("part %d has %d bytes: too many", i, size)
+		}
+		parts[i] = data[:size]
+		data = data[min((size+3)&^3, len(data)):]
 	}
 	return parts, nil
 }
@@ -147,7 +165,11 @@ func (c Card) rootHead() (made uint32, size int64, err error) {
 	if string(head[:4]) != "hsqs" {
 		return 0, 0, errors.New("slot a has no squashfs")
 	}
-	return binary.LittleEndian.Uint32(head[8:]), int64(binary.LittleEndian.Uint64(head[40:])), nil
+	used := binary.LittleEndian.Uint64(head[40:])
+	if used > slotSize-containerSize {
+		return 0, 0, fmt.Errorf("the root of slot a has %d bytes: too many", used)
+	}
+	return binary.LittleEndian.Uint32(head[8:]), int64(used), nil
 }
 
 // UnpackRoot unpacks the root of slot a to a folder, which it creates. It must run as root, because of the files' owners.
@@ -294,6 +316,9 @@ func (f Fast) Start(c Card, dir string) (*Machine, error) {
 	parts, err := c.Parts(f.Slot)
 	if err != nil {
 		return nil, err
+	}
+	if len(parts) < 3 {
+		return nil, fmt.Errorf("slot %s's container has %d parts: too few", f.Slot, len(parts))
 	}
 	kernel, initrd := filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
 	if err := errors.Join(os.WriteFile(kernel, parts[1], 0o644), os.WriteFile(initrd, parts[2], 0o644)); err != nil {
