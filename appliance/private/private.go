@@ -41,7 +41,7 @@ var sharedFolders = []string{"/tmp", "/var/tmp", "/dev/shm"}
 // keeps its permissions. If others may write in it, but nothing in it is theirs, it gets the mode. The error is ErrUnsafe, with the
 // reason and a remedy, in these cases: the folder, or something in a folder that is writable by others, belongs to a user other than
 // root and this process's; all users share the folder; a parent belongs to another user; a parent is writable by others without the
-// sticky bit, which /tmp has.
+// sticky bit, which /tmp has. The path itself is cleaned by filepath.Clean, as filepath.Join cleans the paths of what is in the folder.
 func Folder(path string, mode os.FileMode) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -51,11 +51,7 @@ func Folder(path string, mode os.FileMode) error {
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
 		rest = rest[1:]
-		if name == ".." { // from the target of a symbolic link
-			at = filepath.Dir(at)
-			continue
-		}
-		here := filepath.Join(at, name)
+		here := filepath.Join(at, name) // at contains no link, so Join resolves .. as the kernel does
 		info, err := statOrCreate(here, mode)
 		if err != nil {
 			return err
@@ -157,9 +153,9 @@ func unsafeError(path string) error {
 	return fmt.Errorf("%s: %w: others may write in it: check its content, then chmod go-w %[1]s", path, ErrUnsafe)
 }
 
-// split returns the elements of a path.
+// split returns the elements of a path. It keeps each .. because the element before it may be a symbolic link (path_resolution(7)).
 func split(path string) []string {
-	return strings.FieldsFunc(filepath.Clean(path), func(r rune) bool { return r == '/' })
+	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
 }
 
 // Lock takes the lock at path, in a folder that Folder has checked, and creates its file if it is missing. It does not block: the error

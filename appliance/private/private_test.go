@@ -69,6 +69,40 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// TestFolderBehindLink: the target of a link is followed as the kernel follows it, where .. leads out of the folder that a link in the
+// target leads to.
+func TestFolderBehindLink(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"deep/../safe", "./deep/.././safe/", "deep/../safe/new/.."} {
+		top := t.TempDir()
+		real, lexical := filepath.Join(top, "far", "safe"), filepath.Join(top, "safe")
+		must(t, os.MkdirAll(filepath.Join(top, "far", "down"), 0o755), os.MkdirAll(real, 0o755), os.Chmod(real, 0o755),
+			os.Symlink("far/down", filepath.Join(top, "deep")), os.Symlink(target, filepath.Join(top, "link")))
+		must(t, Folder(filepath.Join(top, "link", "a"), 0o700))
+		if _, err := os.Stat(filepath.Join(top, "link", "a")); err != nil {
+			t.Errorf("%s: %v", target, err)
+		}
+		if _, err := os.Lstat(lexical); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: it made another folder: %v", target, err)
+		}
+		must(t, os.Chmod(real, 0o777))
+		if err := Folder(filepath.Join(top, "link", "a"), 0o700); !errors.Is(err, ErrUnsafe) {
+			t.Errorf("%s leads to a folder that others may write in: %v", target, err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	below, err := os.MkdirTemp("/tmp", "passerelle-")
+	must(t, err)
+	defer os.Remove(below)
+	for _, target := range []string{"/tmp/.", below + "/.."} {
+		must(t, os.Symlink(target, link))
+		if err := Folder(link, 0o700); !errors.Is(err, ErrUnsafe) {
+			t.Errorf("a link to %s: %v", target, err)
+		}
+		must(t, os.Remove(link))
+	}
+}
+
 // TestFolderOfOthers: what another user has created is refused, and not changed.
 func TestFolderOfOthers(t *testing.T) {
 	t.Parallel()
