@@ -26,6 +26,7 @@ var (
 	ErrNotRoot    = errors.New("permission denied")
 	ErrRefused    = errors.New("invalid request") // the caller's mistake
 	ErrFailed     = errors.New("the daemon failed")
+	ErrOlder      = errors.New("the running daemon is older than this program")
 )
 
 // Error is why the daemon did not do what was requested, and what to do about it. errors.Is matches one of the reasons above.
@@ -93,7 +94,11 @@ func (c Client) send(ctx context.Context, method, path string, head http.Header,
 		return fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	reason := ErrFailed
-	if reply.StatusCode/100 == 4 {
+	switch {
+	case reply.StatusCode == http.StatusNotFound, reply.StatusCode == http.StatusMethodNotAllowed:
+		// Only the server's ServeMux answers so, to a request that no handler is registered for.
+		return &Error{ErrOlder, fmt.Errorf("%w and does not know the request %s; restart it: systemctl restart passerelle", ErrOlder, r.URL.Path)}
+	case reply.StatusCode/100 == 4:
 		reason = ErrRefused
 	}
 	return &Error{reason, fmt.Errorf("the daemon says: %s", strings.TrimSpace(string(body)))}

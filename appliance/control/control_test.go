@@ -71,6 +71,12 @@ func (f *fake) LenderLink(donation string) (string, error) {
 // serve serves the box until the test ends.
 func serve(t *testing.T, b Box) Client {
 	t.Helper()
+	return serveBy(t, NewServer(b, slog.New(slog.DiscardHandler)))
+}
+
+// serveBy runs the server until the test ends.
+func serveBy(t *testing.T, s *http.Server) Client {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "sock")
 	if err := os.WriteFile(path, []byte("stale"), 0o666); err != nil {
 		t.Fatal(err)
@@ -83,7 +89,7 @@ func serve(t *testing.T, b Box) Client {
 	if err != nil || info.Mode() != os.ModeSocket|0o600 {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
-	s, served := NewServer(b, slog.New(slog.DiscardHandler)), make(chan error, 1)
+	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
 		s.Close()
@@ -149,6 +155,24 @@ func TestErrors(t *testing.T) {
 		if errors.Is(err, ErrRefused) != errors.Is(test.err, ErrRefused) {
 			t.Errorf("%v: who is to blame is not the same for both", test.err)
 		}
+	}
+}
+
+// TestOlderDaemon: a request that a daemon of an earlier release does not have, or has with another method, is not the caller's mistake.
+func TestOlderDaemon(t *testing.T) {
+	t.Parallel()
+	older := http.NewServeMux()
+	older.HandleFunc("POST "+pathRestore, func(http.ResponseWriter, *http.Request) {})
+	c := serveBy(t, &http.Server{Handler: older})
+	for _, path := range []string{pathStatus, pathRestore} {
+		_, err := c.ask(t.Context(), http.MethodGet, path, nil)
+		if !errors.Is(err, ErrOlder) || errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	c = serve(t, &fake{err: errors.New("there was no search")})
+	if _, err := c.ask(t.Context(), http.MethodGet, pathDoctor, nil); !errors.Is(err, ErrRefused) || errors.Is(err, ErrOlder) {
+		t.Errorf("without a search: %v", err)
 	}
 }
 

@@ -53,7 +53,7 @@ func handleDoctor(mux *http.ServeMux, d Doctor, log *slog.Logger) {
 	mux.HandleFunc("GET "+pathDoctor, func(w http.ResponseWriter, _ *http.Request) {
 		found, ok := d.Diagnosis()
 		if !ok {
-			http.Error(w, errNoSearch.Error(), http.StatusNotFound)
+			http.Error(w, errNoSearch.Error(), http.StatusConflict) // 404 means that a daemon is older than its client
 			return
 		}
 		asJSON(w, found)
