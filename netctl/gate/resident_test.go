@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"passerelle/appliance/decide"
@@ -17,6 +18,7 @@ import (
 	"passerelle/appliance/state"
 	"passerelle/netctl"
 	"passerelle/netctl/netlab"
+	"passerelle/netctl/nlmsg"
 )
 
 func TestWhoMayPass(t *testing.T) {
@@ -530,7 +532,7 @@ func (l *lab) ipv6Paths(t *testing.T) map[string]func(limit time.Duration) bool 
 		// By index: the standard library caches interface names for all namespaces together.
 		zone := ok(from.Netlink().LinkByName(out))(t).Attrs().Index
 		link := ok(to.Netlink().LinkByName(in))(t)
-		addrs := ok(to.Netlink().AddrList(link, unix.AF_INET6))(t)
+		addrs := ok(nlmsg.RetryInterruptedDump(func() ([]vnl.Addr, error) { return to.Netlink().AddrList(link, unix.AF_INET6) }))(t)
 		if len(addrs) == 0 {
 			t.Fatalf("%s has no IPv6 address on %s", to.Name(), in)
 		}

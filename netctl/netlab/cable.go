@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"passerelle/netctl/nlmsg"
 )
 
 // End is one end of a cable.
@@ -237,7 +239,7 @@ func (h *Host) RemoveAddresses(name string) error {
 	if err != nil {
 		return err
 	}
-	addrs, err := h.ns.link.AddrList(link, netlink.FAMILY_V4)
+	addrs, err := nlmsg.RetryInterruptedDump(func() ([]netlink.Addr, error) { return h.ns.link.AddrList(link, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("list addresses of %s on %s: %w", name, h.name, err)
 	}
