@@ -392,13 +392,13 @@ const fillTime = 4 * time.Second
 
 func floodOne(ctx context.Context, s *testbed) (outcome, error) {
 	attacker := s.Residents[1]
-	wire, err := s.rawSocket(ctx, attacker)
+	socket, err := s.rawSocket(ctx, attacker)
 	if err != nil {
 		return outcome{}, err
 	}
-	defer wire.Close()
+	defer socket.Close()
 	stop := background(ctx, func(ctx context.Context) error {
-		_, err := wire.Flood(ctx, 5000, func(k int) []byte {
+		_, err := socket.Flood(ctx, 5000, func(k int) []byte {
 			return question(attacker.MAC, attacker.Lease().Address.Addr(), k, dnsmessage.TypeA, "many.example")
 		})
 		return err
@@ -422,13 +422,13 @@ func askSilence(ctx context.Context, s *testbed) (outcome, error) {
 }
 
 func askSilenceUnadmitted(ctx context.Context, s *testbed) (outcome, error) {
-	wire, err := s.rawSocket(ctx, s.Residents[1])
+	socket, err := s.rawSocket(ctx, s.Residents[1])
 	if err != nil {
 		return outcome{}, err
 	}
-	defer wire.Close()
+	defer socket.Close()
 	stop := background(ctx, func(ctx context.Context) error {
-		_, err := wire.Flood(ctx, 300, func(k int) []byte {
+		_, err := socket.Flood(ctx, 300, func(k int) []byte {
 			_, addr := fakeDevice(k % 30)
 			return question(s.Residents[1].MAC, addr, k, dnsmessage.TypeA, "silent.example")
 		})

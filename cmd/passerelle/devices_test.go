@@ -27,8 +27,8 @@ var (
 	everywhere = netip.MustParsePrefix("0.0.0.0/0")
 )
 
-// wire opens a raw socket on the resident's interface, after setting it up.
-func (b *box) wire(r *netlab.Resident) *hostile.RawSocket {
+// rawSocket opens a raw socket on the resident's interface, after setting it up.
+func (b *box) rawSocket(r *netlab.Resident) *hostile.RawSocket {
 	b.t.Helper()
 	b.must(r.SetUp(resident, true))
 	w, err := hostile.Open(r.Host, resident)
@@ -169,7 +169,7 @@ func TestSameAddress(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
 	holder, other := b.scene.Residents[0], b.scene.Residents[1]
-	w := b.wire(other)
+	w := b.rawSocket(other)
 	// The address that dnsmasq assigned to the other device, which has left.
 	addr := b.leases(w, other.MAC, netip.Addr{})
 	b.givesBack(w, other.MAC, addr)
@@ -299,7 +299,7 @@ func TestNextHolder(t *testing.T) {
 	addr := b.newcomer(first).Address.Addr()
 	b.press(first, "/session/end")
 	b.welcomed(first) // the box has its MAC address
-	ofFirst, ofSecond := b.wire(first), b.wire(second)
+	ofFirst, ofSecond := b.rawSocket(first), b.rawSocket(second)
 
 	// This device knows the box's MAC address, and sends no ARP request.
 	own := b.leases(ofSecond, second.MAC, netip.Addr{})
@@ -318,7 +318,7 @@ func TestNextHolder(t *testing.T) {
 	b.welcomed(first)
 	b.must(second.SetUp(resident, false))
 	b.must(second.RemoveAddresses(resident))
-	ofSecond = b.wire(second)
+	ofSecond = b.rawSocket(second)
 	b.givesBack(ofFirst, first.MAC, addr)
 	b.frozen(func() {
 		if got := b.leases(ofSecond, second.MAC, addr); got != addr {

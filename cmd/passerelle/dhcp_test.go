@@ -31,7 +31,7 @@ func TestDiscoverFlood(t *testing.T) {
 			t.Parallel()
 			b := newBox(t, settings{}, netlab.Options{Residents: 1 + newcomers, Ports: ports})
 			attacker := b.scene.Residents[0]
-			w := b.wire(attacker)
+			w := b.rawSocket(attacker)
 			for round, rate := range []int{30, 100, 400} {
 				discover := func(int) []byte {
 					return hostile.DHCP{Link: hostile.Link{From: attacker.MAC}, ID: rand.Uint32(), Type: hostile.Discover}.Frame()
@@ -69,9 +69,9 @@ func TestMadeUpHardware(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: true})
 	attacker := b.scene.Residents[0]
-	good := b.wire(b.scene.Residents[1])
+	good := b.rawSocket(b.scene.Residents[1])
 	own := b.join(attacker).Address.Addr()
-	w := b.wire(attacker)
+	w := b.rawSocket(attacker)
 	before := b.leased()
 	devices := 0
 	for name, message := range map[string]func(l hostile.Link, n int) hostile.DHCP{
@@ -140,7 +140,7 @@ func TestOtherNetwork(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, settings{}, netlab.Options{Residents: 1, Ports: true})
 	r := b.scene.Residents[0]
-	w := b.wire(r)
+	w := b.rawSocket(r)
 	for _, text := range []string{"192.168.7.50", "192.168.1.50", "192.168.1.2", "192.168.1.1", "10.0.0.9", "172.20.10.3", "100.64.1.1", "169.254.3.4", "81.2.3.4"} {
 		addr := netip.MustParseAddr(text)
 		link := hostile.Link{From: r.MAC}

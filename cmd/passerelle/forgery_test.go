@@ -48,7 +48,7 @@ func TestForgedARP(t *testing.T) {
 			victim, attacker := b.scene.Residents[0], b.scene.Residents[1]
 			addr := b.newcomer(victim).Address.Addr()
 			b.join(attacker)
-			w := b.wire(attacker)
+			w := b.rawSocket(attacker)
 			mac := b.boxMAC(w)
 			d := b.download(victim)
 			his := func(f []byte) bool {
@@ -121,7 +121,7 @@ func TestMadeUpSources(t *testing.T) {
 			r, attacker, busy := b.scene.Residents[0], b.scene.Residents[1], b.scene.Residents[2]
 			b.newcomer(r)
 			b.newcomer(busy)
-			w := b.wire(attacker)
+			w := b.rawSocket(attacker)
 			link := hostile.Link{To: b.boxMAC(w), From: attacker.MAC}
 			d := b.download(busy) // whose own queue is full
 			// Addresses in the hotspot's network, from one device and from many, and in foreign networks.
@@ -191,7 +191,7 @@ func TestBoundByLeaseAlone(t *testing.T) {
 	victim, attacker := b.scene.Residents[0], b.scene.Residents[1]
 	addr := b.newcomer(victim).Address.Addr()
 	own := b.newcomer(attacker).Address.Addr()
-	w := b.wire(attacker)
+	w := b.rawSocket(attacker)
 	link := hostile.Link{From: attacker.MAC}
 
 	b.frozen(func() { // otherwise the daemon would repair it

@@ -133,7 +133,7 @@ func TestWhoAnswersARP(t *testing.T) {
 			b := newScene(t, settings{}, netlab.Options{Residents: 2, Ports: ports})
 			b.must(b.scene.Box.AddAddress("wlan0", hotspot)) // before the daemon creates the network
 			r := b.scene.Residents[0]
-			w := b.wire(r)
+			w := b.rawSocket(r)
 			b.byHand(b.scene.Residents[1], other)
 			look := func(with bool) {
 				t.Helper()
@@ -357,7 +357,7 @@ func TestWhoIsAnswered(t *testing.T) {
 			t.Parallel()
 			b := newBox(t, settings{}, netlab.Options{Residents: 2, Ports: ports})
 			r, other := b.scene.Residents[0], b.scene.Residents[1]
-			w := b.wire(r)
+			w := b.rawSocket(r)
 			own := b.leases(w, r.MAC, netip.Addr{})
 			others := b.newcomer(other).Address.Addr()
 			link := hostile.Link{To: b.boxMAC(w), From: r.MAC}

@@ -141,21 +141,21 @@ func TestAsk(t *testing.T) {
 func TestAskMany(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	wire, err := hostile.Open(l.device("many", netctl.MAC{2, 0, 0, 0, 0, 1}, netip.Addr{}), "eth0")
+	socket, err := hostile.Open(l.device("many", netctl.MAC{2, 0, 0, 0, 0, 1}, netip.Addr{}), "eth0")
 	l.must(err)
-	defer wire.Close()
+	defer socket.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	claimed := netip.AddrFrom4([4]byte{10, 80, 2, 0})
 	go func() {
-		done <- wire.AnswerARP(ctx, func(a netip.Addr) net.HardwareAddr {
+		done <- socket.AnswerARP(ctx, func(a netip.Addr) net.HardwareAddr {
 			if a != claimed {
 				return net.HardwareAddr{2, 1, 0, 0, 0, a.As4()[3]}
 			}
 			for n := range byte(100) {
 				mac := net.HardwareAddr{2, 2, 0, 0, 0, n}
 				l := hostile.Link{To: hostile.Broadcast, From: mac}
-				wire.Send(hostile.ARP{Link: l, Reply: true, Sender: claimed, Target: network.Addr()}.Frame())
+				socket.Send(hostile.ARP{Link: l, Reply: true, Sender: claimed, Target: network.Addr()}.Frame())
 			}
 			return nil
 		})

@@ -132,14 +132,14 @@ const (
 var errNoLease = errors.New("no server answered")
 
 // Lease gets a lease for a device as the device's DHCP client would. It returns the DHCPACK, whose YourAddr is the address.
-func (w *RawSocket) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, error) {
+func (s *RawSocket) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, error) {
 	var last error
 	for range leaseTries {
 		id := rand.Uint32()
-		offer, err := w.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Type: Discover}, Offer)
+		offer, err := s.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Type: Discover}, Offer)
 		if err == nil {
 			var ack DHCP
-			ack, err = w.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Type: Request, RequestedAddr: offer.YourAddr, Server: offer.Server}, Ack)
+			ack, err = s.exchange(ctx, DHCP{Link: Link{From: mac}, ID: id, Type: Request, RequestedAddr: offer.YourAddr, Server: offer.Server}, Ack)
 			if err == nil {
 				return ack, nil
 			}
@@ -149,17 +149,17 @@ func (w *RawSocket) Lease(ctx context.Context, mac net.HardwareAddr) (DHCP, erro
 			break
 		}
 	}
-	return DHCP{}, fmt.Errorf("get a lease at %s: %w", w.name, last)
+	return DHCP{}, fmt.Errorf("get a lease at %s: %w", s.name, last)
 }
 
 // exchange sends a message and waits for an answer of the wanted type. A DHCPNAK is an error.
-func (w *RawSocket) exchange(ctx context.Context, m DHCP, want byte) (DHCP, error) {
-	if err := w.Send(m.Frame()); err != nil {
+func (s *RawSocket) exchange(ctx context.Context, m DHCP, want byte) (DHCP, error) {
+	if err := s.Send(m.Frame()); err != nil {
 		return DHCP{}, err
 	}
 	brief, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
-	frame, err := w.Receive(brief, func(frame []byte) bool {
+	frame, err := s.Receive(brief, func(frame []byte) bool {
 		d, ok := ReadDHCP(frame)
 		return ok && d.ID == m.ID && bytes.Equal(d.Hardware, m.From) && (d.Type == want || d.Type == Nak)
 	})

@@ -78,9 +78,9 @@ func lab(t *testing.T) (*netlab.Host, *hostile.RawSocket) {
 
 func open(t *testing.T, h *netlab.Host, name string) *hostile.RawSocket {
 	t.Helper()
-	wire := must(hostile.Open(h, name))(t)
-	t.Cleanup(func() { wire.Close() })
-	return wire
+	socket := must(hostile.Open(h, name))(t)
+	t.Cleanup(func() { socket.Close() })
+	return socket
 }
 
 func must[T any](v T, err error) func(*testing.T) T {
@@ -109,19 +109,19 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 // receive waits for a frame.
-func receive(t *testing.T, w *hostile.RawSocket, wanted func([]byte) bool) []byte {
+func receive(t *testing.T, socket *hostile.RawSocket, wanted func([]byte) bool) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	return must(w.Receive(ctx, wanted))(t)
+	return must(socket.Receive(ctx, wanted))(t)
 }
 
 // find requests the victim's hardware address by ARP.
-func find(t *testing.T, w *hostile.RawSocket, me hostile.ARP) net.HardwareAddr {
+func find(t *testing.T, socket *hostile.RawSocket, me hostile.ARP) net.HardwareAddr {
 	t.Helper()
 	me.From, me.Target = attacker, victim
-	check(t, w.Send(me.Frame()))
-	answer, _ := hostile.ReadARP(receive(t, w, func(f []byte) bool {
+	check(t, socket.Send(me.Frame()))
+	answer, _ := hostile.ReadARP(receive(t, socket, func(f []byte) bool {
 		a, ok := hostile.ReadARP(f)
 		return ok && a.Reply && a.Sender == victim
 	}))
@@ -131,34 +131,34 @@ func find(t *testing.T, w *hostile.RawSocket, me hostile.ARP) net.HardwareAddr {
 // TestKernelAnswers checks that the kernel accepts these frames as real ones, checksums included.
 func TestKernelAnswers(t *testing.T) {
 	t.Parallel()
-	host, wire := lab(t)
+	host, socket := lab(t)
 	names := netlab.NewNames()
 	names.Set("www.example", netlab.WebAddr)
 	check(t, host.ServePackets(netip.AddrPortFrom(victim, 53), names.Reply))
 	must(host.Listen("tcp4", "10.80.0.1:80"))(t)
 
-	mac := find(t, wire, hostile.ARP{})
-	if again := find(t, wire, hostile.ARP{Sender: madeUp}); !bytes.Equal(again, mac) {
+	mac := find(t, socket, hostile.ARP{})
+	if again := find(t, socket, hostile.ARP{Sender: madeUp}); !bytes.Equal(again, mac) {
 		t.Errorf("a probe was answered with %s, a question with %s", mac, again)
 	}
 	link := hostile.Link{To: mac, From: attacker}
-	check(t, wire.Send(hostile.TCP{
+	check(t, socket.Send(hostile.TCP{
 		Link: link, Source: netip.AddrPortFrom(madeUp, 4000), Destination: netip.AddrPortFrom(victim, 80), Flags: hostile.SYN, Sequence: 41,
 	}.Frame()))
-	receive(t, wire, func(f []byte) bool {
+	receive(t, socket, func(f []byte) bool {
 		s, ok := hostile.ReadTCP(f)
 		return ok && s.Destination.Addr() == madeUp && s.Flags == hostile.SYN|hostile.ACK && s.Ack == 42
 	})
-	check(t, wire.Send(hostile.ICMP{Link: link, Source: madeUp, Destination: victim, Type: 8, Rest: 7}.Frame()))
-	receive(t, wire, func(f []byte) bool {
+	check(t, socket.Send(hostile.ICMP{Link: link, Source: madeUp, Destination: victim, Type: 8, Rest: 7}.Frame()))
+	receive(t, socket, func(f []byte) bool {
 		m, ok := hostile.ReadICMP(f)
 		return ok && m.Destination == madeUp && m.Type == 0 && m.Rest == 7
 	})
-	check(t, wire.Send(hostile.UDP{
+	check(t, socket.Send(hostile.UDP{
 		Link: link, Source: netip.AddrPortFrom(madeUp, 4001), Destination: netip.AddrPortFrom(victim, 53),
 		Payload: hostile.Query(5, "www.example", dnsmessage.TypeA),
 	}.Frame()))
-	answer, _ := hostile.ReadUDP(receive(t, wire, func(f []byte) bool {
+	answer, _ := hostile.ReadUDP(receive(t, socket, func(f []byte) bool {
 		d, ok := hostile.ReadUDP(f)
 		return ok && d.Source.Port() == 53
 	}))
@@ -171,11 +171,11 @@ func TestKernelAnswers(t *testing.T) {
 // TestAnswerARP checks that one raw socket can act as several devices.
 func TestAnswerARP(t *testing.T) {
 	t.Parallel()
-	host, wire := lab(t)
+	host, socket := lab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	answered := make(chan error, 1)
 	go func() {
-		answered <- wire.AnswerARP(ctx, func(a netip.Addr) net.HardwareAddr {
+		answered <- socket.AnswerARP(ctx, func(a netip.Addr) net.HardwareAddr {
 			if a == victim {
 				return nil
 			}
@@ -193,11 +193,11 @@ func TestAnswerARP(t *testing.T) {
 	check(t, <-answered)
 }
 
-// TestTally checks that each frame is counted once, and that the host's own frames are not counted.
-func TestTally(t *testing.T) {
+// TestCounter checks that each frame is counted once, and that the host's own frames are not counted.
+func TestCounter(t *testing.T) {
 	t.Parallel()
 	labtest.Root(t)
-	w := labtest.World(t, "tally")
+	w := labtest.World(t, "counter")
 	a := must(w.AddHost("near"))(t)
 	b := must(w.AddHost("far"))(t)
 	must(w.Connect(netlab.End{Host: a, Interface: "eth0"}, netlab.End{Host: b, Interface: "eth0"}))(t)
@@ -243,18 +243,18 @@ func TestLease(t *testing.T) {
 		"--dhcp-authoritative", "--bind-dynamic", "--interface=eth0", "--port=0", "--leasefile-ro",
 		"--dhcp-range=10.80.0.50,10.80.0.150,255.255.255.0,30m"))(t)
 	until(t, "the server to be ready", func() bool { return strings.Contains(server.Output(), "DHCP, IP range") })
-	wire := open(t, b, "eth0")
+	socket := open(t, b, "eth0")
 	seen := map[netip.Addr]bool{}
 	for k := range byte(3) {
-		lease := must(wire.Lease(t.Context(), net.HardwareAddr{2, 0xbd, 0, 0, 2, k}))(t)
+		lease := must(socket.Lease(t.Context(), net.HardwareAddr{2, 0xbd, 0, 0, 2, k}))(t)
 		if !network.Masked().Contains(lease.YourAddr) || lease.Server != victim || seen[lease.YourAddr] {
 			t.Errorf("lease %d is of %s by %s", k, lease.YourAddr, lease.Server)
 		}
 		seen[lease.YourAddr] = true
 	}
 	other := net.HardwareAddr{2, 0xbd, 0, 0, 3, 1}
-	check(t, wire.Send(hostile.DHCP{Link: hostile.Link{From: attacker}, Hardware: other, Type: hostile.Discover, ID: 9, Source: madeUp}.Frame()))
-	receive(t, wire, func(f []byte) bool {
+	check(t, socket.Send(hostile.DHCP{Link: hostile.Link{From: attacker}, Hardware: other, Type: hostile.Discover, ID: 9, Source: madeUp}.Frame()))
+	receive(t, socket, func(f []byte) bool {
 		d, ok := hostile.ReadDHCP(f)
 		return ok && d.Type == hostile.Offer && d.ID == 9 && bytes.Equal(d.Hardware, other) && !seen[d.YourAddr]
 	})

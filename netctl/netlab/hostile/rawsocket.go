@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,15 +31,15 @@ const receiveBuffer = 32 << 20
 
 // Open opens a raw socket on an interface of the host. It sends and receives only while the interface is up.
 func Open(host *netlab.Host, name string) (*RawSocket, error) {
-	w := &RawSocket{name: fmt.Sprintf("%s on %s", name, host.Name())}
-	if err := host.Do(func() error { return w.open(name) }); err != nil {
-		return nil, fmt.Errorf("open a raw socket at %s: %w", w.name, err)
+	s := &RawSocket{name: fmt.Sprintf("%s on %s", name, host.Name())}
+	if err := host.Do(func() error { return s.open(name) }); err != nil {
+		return nil, fmt.Errorf("open a raw socket at %s: %w", s.name, err)
 	}
-	return w, nil
+	return s, nil
 }
 
 // open opens the socket in the calling thread's namespace.
-func (w *RawSocket) open(name string) error {
+func (s *RawSocket) open(name string) error {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
 		return err
@@ -62,20 +61,20 @@ func (w *RawSocket) open(name string) error {
 		unix.Close(fd)
 		return err
 	}
-	w.fd, w.socket = fd, os.NewFile(uintptr(fd), "wire")
+	s.fd, s.socket = fd, os.NewFile(uintptr(fd), "raw socket")
 	return nil
 }
 
 func networkOrder(n uint16) uint16 { return n<<8 | n>>8 }
 
 // Close closes the socket and ends a pending receive.
-func (w *RawSocket) Close() error { return w.socket.Close() }
+func (s *RawSocket) Close() error { return s.socket.Close() }
 
 // Send sends frames in order.
-func (w *RawSocket) Send(frames ...[]byte) error {
+func (s *RawSocket) Send(frames ...[]byte) error {
 	for _, f := range frames {
-		if _, err := w.socket.Write(f); err != nil {
-			return fmt.Errorf("send a frame at %s: %w", w.name, err)
+		if _, err := s.socket.Write(f); err != nil {
+			return fmt.Errorf("send a frame at %s: %w", s.name, err)
 		}
 	}
 	return nil
@@ -86,7 +85,7 @@ const floodTick = 5 * time.Millisecond
 
 // Flood sends the frames that frame returns for 0, 1, 2 …, at a rate in frames a second, until the context ends. A rate of 0
 // means as fast as possible. Flood returns how many frames it sent.
-func (w *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byte) (sent int, err error) {
+func (s *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byte) (sent int, err error) {
 	start := time.Now()
 	tick := time.NewTicker(floodTick)
 	defer tick.Stop()
@@ -96,7 +95,7 @@ func (w *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byt
 			due = 1 + int(time.Since(start).Seconds()*float64(rate))
 		}
 		for ; sent < due; sent++ {
-			if err := w.Send(frame(sent)); err != nil {
+			if err := s.Send(frame(sent)); err != nil {
 				return sent, err
 			}
 		}
@@ -114,15 +113,15 @@ func (w *RawSocket) Flood(ctx context.Context, rate int, frame func(n int) []byt
 const maxFrame = 64<<10 + 18
 
 // Receive returns the next frame that matches. The error is the context's if none came in time.
-func (w *RawSocket) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]byte, error) {
-	if err := w.socket.SetReadDeadline(time.Time{}); err != nil {
+func (s *RawSocket) Receive(ctx context.Context, wanted func(frame []byte) bool) ([]byte, error) {
+	if err := s.socket.SetReadDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
 	// The end of the context interrupts this read, but not the next one.
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(woken)
-		w.socket.SetReadDeadline(time.Unix(1, 0))
+		s.socket.SetReadDeadline(time.Unix(1, 0))
 	})
 	defer func() {
 		if !stop() {
@@ -131,88 +130,24 @@ func (w *RawSocket) Receive(ctx context.Context, wanted func(frame []byte) bool)
 	}()
 	frame := make([]byte, maxFrame)
 	for {
-		n, err := w.socket.Read(frame)
+		n, err := s.socket.Read(frame)
 		switch {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("receive a frame at %s: %w", w.name, ctx.Err())
+			return nil, fmt.Errorf("receive a frame at %s: %w", s.name, ctx.Err())
 		case errors.Is(err, unix.ENETDOWN): // reported once, when the interface goes down
 		case err != nil:
-			return nil, fmt.Errorf("receive a frame at %s: %w", w.name, err)
+			return nil, fmt.Errorf("receive a frame at %s: %w", s.name, err)
 		case wanted(frame[:n]):
 			return frame[:n], nil
 		}
 	}
 }
 
-// Counter counts frames.
-type Counter struct {
-	wire   *RawSocket
-	cancel context.CancelFunc
-	done   chan struct{}
-
-	mu            sync.Mutex
-	frames, bytes int
-	err           error
-}
-
-// Count counts the matching frames from now on until the counter's Stop.
-func (w *RawSocket) Count(wanted func(frame []byte) bool) *Counter {
-	ctx, cancel := context.WithCancel(context.Background())
-	t := &Counter{wire: w, cancel: cancel, done: make(chan struct{})}
-	w.dropped() // resets the count of drops
-	go func() {
-		defer close(t.done)
-		for {
-			frame, err := w.Receive(ctx, wanted)
-			t.mu.Lock()
-			if err != nil {
-				if ctx.Err() == nil {
-					t.err = err
-				}
-				t.mu.Unlock()
-				return
-			}
-			t.frames++
-			t.bytes += len(frame)
-			t.mu.Unlock()
-		}
-	}()
-	return t
-}
-
-// Count returns the frames counted so far, and their bytes with Ethernet headers.
-func (t *Counter) Count() (frames, bytes int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.frames, t.bytes
-}
-
-// Stop ends the count and returns it. It is an error if frames were dropped, because the count is then too low.
-func (t *Counter) Stop() (frames, bytes int, err error) {
-	t.cancel()
-	<-t.done
-	lost, err := t.wire.dropped()
-	if lost > 0 {
-		err = fmt.Errorf("count frames at %s: %d were dropped", t.wire.name, lost)
-	}
-	frames, bytes = t.Count()
-	return frames, bytes, errors.Join(t.err, err)
-}
-
-// dropped returns how many frames were dropped since the last call (PACKET_STATISTICS of packet(7)).
-func (w *RawSocket) dropped() (int, error) {
-	stats, err := unix.GetsockoptTpacketStats(w.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
-	if err != nil {
-		return 0, fmt.Errorf("read drops at %s: %w", w.name, err)
-	}
-	return int(stats.Drops), nil
-}
-
 // AnswerARP answers ARP requests until the context ends, with the hardware address that owner returns for the requested address.
 // If owner returns nil, it does not answer. So a raw socket can act as many devices, or impersonate one.
-func (w *RawSocket) AnswerARP(ctx context.Context, owner func(netip.Addr) net.HardwareAddr) error {
+func (s *RawSocket) AnswerARP(ctx context.Context, owner func(netip.Addr) net.HardwareAddr) error {
 	for {
-		frame, err := w.Receive(ctx, func(frame []byte) bool {
+		frame, err := s.Receive(ctx, func(frame []byte) bool {
 			q, ok := ReadARP(frame)
 			return ok && !q.Reply && owner(q.Target) != nil
 		})
@@ -225,7 +160,7 @@ func (w *RawSocket) AnswerARP(ctx context.Context, owner func(netip.Addr) net.Ha
 		q, _ := ReadARP(frame)
 		mac := owner(q.Target)
 		answer := ARP{Link: Link{To: q.SenderMAC, From: mac}, Reply: true, Sender: q.Target, TargetMAC: q.SenderMAC, Target: q.Sender}
-		if err := w.Send(answer.Frame()); err != nil {
+		if err := s.Send(answer.Frame()); err != nil {
 			return err
 		}
 	}
