@@ -66,6 +66,7 @@ type releases struct {
 	settled string        // the newest release of the hubs, by its manifest, if it needs no further request
 	waits   bool          // the hubs' release waits for residents, hours or budget
 	err     error         // of the last request
+	never   bool          // the server has answered that this system takes no releases, which only another system changes
 	asked   time.Duration // when the restart was requested, since boot; 0 for not yet
 }
 
@@ -129,7 +130,7 @@ func (r *releases) job() (j fetch.Job, ok bool) {
 	c := r.box.Config().Fleet
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.card.has() || c.Mirror == "" || !c.Updates && !r.counts() {
+	if !r.card.has() || c.Mirror == "" || (!c.Updates || r.never) && !r.counts() {
 		return j, false
 	}
 	return fetch.Job{
@@ -212,7 +213,7 @@ func (g gated) Read(ctx context.Context, name string, limit int64) ([]byte, erro
 func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Source) error {
 	c := r.box.Config().Fleet
 	r.mu.Lock()
-	pressed, never := r.counts(), r.rootless()
+	pressed, never := r.counts(), r.never
 	r.mu.Unlock()
 	if !r.card.has() || never || c.Mirror != "" || !c.Updates && !pressed {
 		return nil
@@ -234,14 +235,13 @@ func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Sour
 	result, err := r.bring(ctx, pressed, gated{from, r.mayFetch})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e, answered := errors.AsType[*agent.Error](err)
-	switch {
+	switch code := codeOf(err); {
 	case ctx.Err() != nil:
 		return nil
-	case trust.IsWaiting(err), answered && e.Code == agent.Busy:
+	case trust.IsWaiting(err), code == agent.Busy:
 		r.waits = true
 		return nil
-	case answered && (e.Code == agent.Unfit || e.Code == agent.Ran), err == nil && r.wait(newest.Staged()) == "":
+	case code == agent.Unfit, code == agent.Ran, err == nil && r.wait(newest.Staged()) == "":
 		r.settled = newest.ID().String()
 	}
 	r.log.Info("the release of the hubs", "result", result, "error", err)
@@ -292,7 +292,7 @@ func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) 
 	switch {
 	case err != nil && (ctx.Err() != nil || trust.IsWaiting(err)): // interrupted, to be resumed later
 	case err != nil:
-		r.err = err
+		r.err, r.never = err, r.never || codeOf(err) == agent.NoRoot
 		r.log.Warn("an update", "do", q.Do, "error", err)
 	case q.Do == agent.Slots:
 		r.slots = &result.Slots
@@ -303,6 +303,14 @@ func (r *releases) ask(ctx context.Context, q agent.Request, from trust.Source) 
 		}
 	}
 	return result, err
+}
+
+// codeOf returns the code of an answer of the server, "" for any other error.
+func codeOf(err error) agent.Code {
+	if e, ok := errors.AsType[*agent.Error](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 // pressLasts is how long a press counts. Meanwhile a release may be fetched while residents are online.
@@ -383,7 +391,7 @@ func (r *releases) run(ctx context.Context) error {
 		}
 		r.mu.Lock()
 		unread, busy, fresh := r.slots == nil, r.busy, r.asked == 0 || r.up()-r.asked >= restartWait
-		never := r.rootless()
+		never := r.never
 		r.mu.Unlock()
 		switch {
 		case busy, never:
@@ -398,13 +406,6 @@ func (r *releases) run(ctx context.Context) error {
 			r.ask(ctx, agent.Request{Do: agent.Other}, nil)
 		}
 	}
-}
-
-// rootless tells whether the server has answered that this system takes no releases, which only another system changes. Then run
-// and fromHubs send no requests on their own. mu is held.
-func (r *releases) rootless() bool {
-	e, ok := errors.AsType[*agent.Error](r.err)
-	return ok && e.Code == agent.NoRoot
 }
 
 // due tells whether the box restarts into a release now.
@@ -455,10 +456,7 @@ func (r *releases) describe(s state.Status, c *config.Config) *state.Updates {
 		}
 	}
 	if r.err != nil {
-		u.Error, u.Code = r.err.Error(), string(agent.Failed)
-		if e, ok := errors.AsType[*agent.Error](r.err); ok {
-			u.Code = string(e.Code)
-		}
+		u.Error, u.Code = r.err.Error(), string(cmp.Or(codeOf(r.err), agent.Failed))
 	}
 	return u
 }

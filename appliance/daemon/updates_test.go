@@ -253,6 +253,46 @@ func TestWithoutRoot(t *testing.T) {
 	})
 }
 
+// TestWithoutRootAfterPress: a system that takes no releases is not asked again because somebody pressed something that was interrupted.
+func TestWithoutRootAfterPress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, asker := testReleases()
+		r.box = fixedBox{}
+		noRoot := &agent.Error{Code: agent.NoRoot, Text: "this system was built without a root of trust"}
+		asker.do = func(func(agent.Progress)) (agent.Result, error) { return agent.Result{}, noRoot }
+		if _, err := r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil); err != noRoot {
+			t.Fatal(err)
+		}
+		asker.do = func(func(agent.Progress)) (agent.Result, error) { return agent.Result{}, trust.Waiting("residents") }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		asker.asked = nil
+		if err := r.Other(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if want := []agent.Request{{Do: agent.Other}}; !slices.Equal(asker.asked, want) {
+			t.Errorf("after a press it was asked %d times, want once", len(asker.asked))
+		}
+		if _, ok := r.job(); ok {
+			t.Error("a mirror is asked although the system takes no releases")
+		}
+		r.setPressed(r.up())
+		if _, ok := r.job(); !ok {
+			t.Error("somebody who presses gets no answer")
+		}
+	})
+}
+
+// fixedBox is a quiet box.
+type fixedBox struct{}
+
+func (fixedBox) Status() state.Status   { s, _ := quiet(); return s }
+func (fixedBox) Config() *config.Config { _, c := quiet(); return c }
+
 // TestReleasesStatus: the status from the first reading of the slots to a waiting release, and to a fallback.
 func TestReleasesStatus(t *testing.T) {
 	t.Parallel()
