@@ -146,14 +146,13 @@ func (r *releases) fetch(ctx context.Context, address string, client *http.Clien
 		return "", err
 	}
 	r.mu.Lock()
-	again := r.counts()
+	pressed := r.counts()
 	r.mu.Unlock()
-	defer r.setPressed(0)
-	return r.bring(ctx, again, mirror.Site{Client: client, URL: site})
+	return r.bring(ctx, pressed, mirror.Site{Client: client, URL: site})
 }
 
 // bring installs the release that a source offers. pressed tells whether somebody pressed for it: then the stages of the roll-out do
-// not matter.
+// not matter. The press counts on until the release is there, or is refused.
 func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (string, error) {
 	install := agent.Request{Do: agent.Install, Again: pressed}
 	if !pressed {
@@ -170,6 +169,9 @@ func (r *releases) bring(ctx context.Context, pressed bool, from trust.Source) (
 		install.Only = offer.Staged
 	}
 	result, err := r.ask(ctx, install, from)
+	if pressed && (err == nil || refused(err)) {
+		r.setPressed(0)
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -228,9 +230,6 @@ func (r *releases) fromHubs(ctx context.Context, t *trust.Trust, from trust.Sour
 	r.mu.Unlock()
 	if !pressed && (settled || known && r.wait(newest.Staged()) != "") {
 		return nil
-	}
-	if pressed {
-		defer r.setPressed(0)
 	}
 	result, err := r.bring(ctx, pressed, gated{from, r.mayFetch})
 	r.mu.Lock()
@@ -313,7 +312,16 @@ func codeOf(err error) agent.Code {
 	return ""
 }
 
-// pressLasts is how long a press counts. Meanwhile a release may be fetched while residents are online.
+// refused tells whether the server has refused a release, so that another try with the same one is of no use.
+func refused(err error) bool {
+	switch codeOf(err) {
+	case "", agent.Busy, agent.Blocked, agent.Failed:
+		return false
+	}
+	return true
+}
+
+// pressLasts is how long a press counts at most. Meanwhile a release may be fetched while residents are online.
 const pressLasts = 2 * time.Hour
 
 // counts tells whether a press counts now. mu is held.
@@ -325,29 +333,45 @@ func (r *releases) setPressed(at time.Duration) {
 	r.pressed = at
 }
 
+// withPress makes a press count while try starts to look for a release, and from then on if try succeeds. Otherwise an earlier press counts
+// as it did before.
+func (r *releases) withPress(try func() error) error {
+	now := r.up()
+	r.mu.Lock()
+	before := r.pressed
+	r.pressed = now
+	r.mu.Unlock()
+	err := try()
+	if err == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pressed == now { // what was pressed for before has not ended in the meantime
+		r.pressed = before
+	}
+	return err
+}
+
 // errNoMirror says that no server of releases is configured.
 var errNoMirror = errors.New("no address of releases is configured: set [fleet] mirror, or use a USB stick")
 
 // Look starts to look for a newer release now. The error says why it cannot.
 func (r *releases) Look() error {
-	if c := r.box.Config().Fleet; c.Mirror == "" {
-		if !c.Member() {
-			return errNoMirror
+	c := r.box.Config().Fleet
+	if c.Mirror == "" && !c.Member() {
+		return errNoMirror
+	}
+	return r.withPress(func() error {
+		if c.Mirror != "" {
+			return r.fetcher.Start(releasesName)
 		}
-		r.setPressed(r.up())
 		if why := r.mayFetch(); why != "" {
-			r.setPressed(0)
 			return errors.New(why)
 		}
 		r.member.look()
 		return nil
-	}
-	r.setPressed(r.up())
-	err := r.fetcher.Start(releasesName)
-	if err != nil {
-		r.setPressed(0)
-	}
-	return err
+	})
 }
 
 // press queues a request for run. The error is agent.Busy if another one is in flight or queued.

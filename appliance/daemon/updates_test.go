@@ -1,10 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"passerelle/appliance/config"
+	"passerelle/appliance/fetch"
+	"passerelle/appliance/fleet/mirror"
+	"passerelle/appliance/fleet/repository"
 	"passerelle/appliance/fleet/rollout"
 	"passerelle/appliance/fleet/trust"
 	"passerelle/appliance/state"
@@ -21,6 +28,8 @@ import (
 	"passerelle/image/slot"
 	"passerelle/image/update"
 	"passerelle/image/update/agent"
+	"passerelle/image/update/offer"
+	"passerelle/image/update/pack"
 	"passerelle/image/update/plan"
 )
 
@@ -258,7 +267,7 @@ func TestWithoutRootAfterPress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, asker := testReleases()
-		r.box = fixedBox{}
+		r.box = &fixedBox{fleet: config.Fleet{Mirror: "https://releases.example.org/", Updates: true}}
 		noRoot := &agent.Error{Code: agent.NoRoot, Text: "this system was built without a root of trust"}
 		asker.do = func(func(agent.Progress)) (agent.Result, error) { return agent.Result{}, noRoot }
 		if _, err := r.ask(t.Context(), agent.Request{Do: agent.Slots}, nil); err != noRoot {
@@ -287,11 +296,147 @@ func TestWithoutRootAfterPress(t *testing.T) {
 	})
 }
 
-// fixedBox is a quiet box.
-type fixedBox struct{}
+// fixedBox is a quiet box with that configuration of its fleet, and that many residents.
+type fixedBox struct {
+	fleet    config.Fleet
+	sessions int
+}
 
-func (fixedBox) Status() state.Status   { s, _ := quiet(); return s }
-func (fixedBox) Config() *config.Config { _, c := quiet(); return c }
+func (b *fixedBox) Status() state.Status {
+	s, _ := quiet()
+	s.Residents.Sessions, s.Donations[0].Servers = b.sessions, []string{"9.9.9.9"}
+	return s
+}
+
+func (b *fixedBox) Config() *config.Config {
+	_, c := quiet()
+	c.Fleet = b.fleet
+	return c
+}
+
+// ways are how releases come to a box that takes none on its own.
+var ways = map[string]config.Fleet{
+	"a mirror": {Mirror: "https://releases.example.org/", Budget: 100e6},
+	"hubs":     {Hubs: []string{"hub.example.org"}, Budget: 100e6},
+}
+
+// offeredTrust returns a box's trust, refreshed from a repository that offers a release.
+func offeredTrust(t *testing.T) *trust.Trust {
+	t.Helper()
+	people := newSigner(t)
+	root, boot := systemOf("2026.2")
+	m, _, err := offer.Pack(people.Repository, plan.Manifest{Version: "2026.2", Board: slot.Board, Epoch: 1}, []pack.Part{
+		{Part: plan.Part{Name: plan.RootPart}, From: bytes.NewReader(root)},
+		{Part: plan.Part{Name: plan.BootPart, At: slot.BootAt}, From: bytes.NewReader(boot)},
+	}, nil)
+	people.must(err)
+	people.must(offer.Stage(people.Repository, m, time.Now()))
+	people.sign(repository.Targets, people.release[:2])
+	people.must(people.Seal(people.hub[0], time.Now()))
+	_, err = people.Publish()
+	people.must(err)
+	text, err := os.ReadFile(filepath.Join(people.Dir, "metadata", "1.root.json"))
+	people.must(err)
+	known, err := trust.Open(trust.Options{Dir: t.TempDir(), Root: text, Clock: trust.Clock{Now: func() (time.Time, bool) { return time.Now(), true }}})
+	people.must(err)
+	people.must(known.Refresh(t.Context(), mirror.Folder{FS: os.DirFS(people.Dir)}))
+	return known
+}
+
+// TestPressLasts: a press counts until the release lies in the other slot, is refused, or two hours are over. A fetch that waits or
+// fails meanwhile goes on beside residents, and without regard to the stage of the roll-out.
+func TestPressLasts(t *testing.T) {
+	t.Parallel()
+	known := offeredTrust(t)
+	for way, c := range ways {
+		for name, x := range map[string]struct {
+			err  error
+			ends bool
+		}{
+			"in the other slot":          {nil, true},
+			"for another board":          {&agent.Error{Code: agent.Unfit}, true},
+			"unsigned":                   {&agent.Error{Code: agent.Code(trust.Unsigned)}, true},
+			"no root of trust":           {&agent.Error{Code: agent.NoRoot}, true},
+			"waits":                      {trust.Waiting("nothing is shared now"), false},
+			"another update":             {&agent.Error{Code: agent.Busy}, false},
+			"the slot is not yet proven": {&agent.Error{Code: agent.Blocked}, false},
+			"the line is cut":            {io.ErrUnexpectedEOF, false},
+		} {
+			t.Run(way+", "+name, func(t *testing.T) {
+				t.Parallel()
+				r, asker := testReleases()
+				up := time.Hour
+				r.box, r.up = &fixedBox{fleet: c, sessions: 3}, func() time.Duration { return up }
+				r.wait = func(update.Staged) rollout.Wait { return rollout.Later }
+				bring := func() {
+					if c.Mirror == "" {
+						if err := r.fromHubs(t.Context(), known, nil); err != nil {
+							t.Fatal(err)
+						}
+					} else if j, ok := r.job(); ok {
+						j.Run(t.Context(), nil)
+					}
+				}
+				asker.do = func(func(agent.Progress)) (agent.Result, error) { return agent.Result{Newest: "2026.2"}, x.err }
+				r.setPressed(up)
+				bring()
+				asked := []agent.Request{{Do: agent.Install, Again: true}}
+				if !slices.Equal(asker.asked, asked) {
+					t.Fatalf("it asked %+v", asker.asked)
+				}
+				if free := r.situation().Line != nil; free == x.ends {
+					t.Errorf("it may go on beside residents: %t", free)
+				}
+				bring()
+				if !x.ends {
+					asked = append(asked, asked[0])
+				}
+				up += pressLasts
+				bring()
+				if !slices.Equal(asker.asked, asked) {
+					t.Errorf("then it asked %+v, want %+v", asker.asked, asked)
+				}
+				if r.situation().Line != nil {
+					t.Error("after two hours it goes on beside residents")
+				}
+			})
+		}
+	}
+}
+
+// TestSecondPress: a press that is refused leaves an earlier one as it was.
+func TestSecondPress(t *testing.T) {
+	t.Parallel()
+	for way, c := range ways {
+		r, _ := testReleases()
+		up, box := time.Hour, &fixedBox{fleet: c, sessions: 3}
+		r.box, r.up, r.member = box, func() time.Duration { return up }, &member{}
+		r.fetcher = fetch.New(fetch.Options{
+			Log: r.log, Path: filepath.Join(t.TempDir(), downloadsFile), Situation: r.situation,
+			Jobs: func() []fetch.Job {
+				if j, ok := r.job(); ok {
+					return []fetch.Job{j}
+				}
+				return nil
+			},
+		})
+		if err := r.Look(); err != nil {
+			t.Fatalf("%s: %v", way, err)
+		}
+		up += time.Minute
+		box.fleet.Budget = 1 // a mirror's download is running already
+		if err := r.Look(); err == nil {
+			t.Errorf("%s: a second press is accepted", way)
+		}
+		box.fleet = c
+		if line := r.situation(); line.Line == nil {
+			t.Errorf("%s: then the first one no longer counts: %s", way, line.Why)
+		}
+		if up += pressLasts - time.Minute; r.situation().Line != nil {
+			t.Errorf("%s: the refused press counts", way)
+		}
+	}
+}
 
 // TestReleasesStatus: the status from the first reading of the slots to a waiting release, and to a fallback.
 func TestReleasesStatus(t *testing.T) {
