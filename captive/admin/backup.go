@@ -235,11 +235,14 @@ func (s *Server) uploadBackup(w http.ResponseWriter, r *request) {
 	up, err := r.ReadUpload(w, most+maxForm)
 	var says state.Restore
 	if err == nil {
-		if d := s.Disk(); d.Total > 0 && uint64(max(r.ContentLength, 0))+spareRoom > d.Free {
+		if s.full(r) {
 			err = fmt.Errorf("receive a backup: %w", syscall.ENOSPC)
-		} else if says, err = s.checkBackup(w, r, func() (state.Restore, error) {
-			return s.Backups.Check(up.File, up.Form.Get(passphraseName))
-		}); err != nil {
+		} else {
+			says, err = s.checkBackup(w, r, func() (state.Restore, error) {
+				return s.Backups.Check(up.File, up.Form.Get(passphraseName))
+			})
+		}
+		if err != nil {
 			up.Discard()
 		}
 	}

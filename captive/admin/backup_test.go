@@ -147,7 +147,11 @@ func (x *technician) uploads(passphrase, text string) *httptest.ResponseRecorder
 	r := httptest.NewRequest(http.MethodPost, "https://partage.internal/admin/backup/upload", &b)
 	r.Header.Set("Content-Type", m.FormDataContentType())
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	return x.send(r)
+	res := x.send(r)
+	if b.Len() > 0 {
+		x.t.Errorf("%d bytes of the upload are not read: a browser that still sends shows no answer", b.Len())
+	}
+	return res
 }
 
 // TestBackupPages: a technician downloads a backup, sees what restoring one would change, restores it with the usage that was
@@ -254,6 +258,24 @@ func TestBackupTroubles(t *testing.T) {
 	}
 	if f.asked != nil {
 		t.Errorf("another site's requests did %q", f.asked)
+	}
+}
+
+// TestBackupDisk: a backup that the disk has no room for is refused, and one is checked if nothing is known of the disk.
+func TestBackupDisk(t *testing.T) {
+	t.Parallel()
+	x := signedIn(t)
+	text := strings.Repeat("x", 200_000)
+	x.box.disk = Disk{Free: spareRoom + 10, Total: 8e9}
+	if res := x.uploads("", text); res.Code < 400 || !strings.Contains(res.Body.String(), "pleine") {
+		t.Errorf("on a full disk: %d: %s", res.Code, words(res.Body.String()))
+	}
+	if f := &x.box.backups; f.asked != nil {
+		t.Errorf("on a full disk it did %q", f.asked)
+	}
+	x.server.Disk = nil
+	if res := x.uploads("", text); res.Code != http.StatusOK {
+		t.Errorf("on an unknown disk: %d: %s", res.Code, words(res.Body.String()))
 	}
 }
 

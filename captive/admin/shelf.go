@@ -358,10 +358,8 @@ func (s *Server) upload(w http.ResponseWriter, r *request, k *shelfKind) {
 
 // receive writes an upload to the disk, unless less than spareRoom would be left free.
 func (s *Server) receive(r *request, up *web.Upload, k *shelfKind, most int64) (path string, err error) {
-	if s.Disk != nil && r.ContentLength > 0 {
-		if d := s.Disk(); d.Total > 0 && uint64(r.ContentLength)+spareRoom > d.Free {
-			return "", fmt.Errorf("receive a file: %w", syscall.ENOSPC)
-		}
+	if s.full(r) {
+		return "", fmt.Errorf("receive a file: %w", syscall.ENOSPC)
 	}
 	if r.ContentLength < 0 { // it is unknown whether the file fits; browsers always send the length
 		return "", web.ErrForm

@@ -158,6 +158,15 @@ func (u *uploads) forget(now time.Time) {
 	u.expire(now)
 }
 
+// full reports whether an upload would leave less than spareRoom free on the disk.
+func (s *Server) full(r *request) bool {
+	if s.Disk == nil {
+		return false
+	}
+	d := s.Disk()
+	return d.Total > 0 && uint64(max(r.ContentLength, 0))+spareRoom > d.Free
+}
+
 // fileNameOf returns a safe file name for the name that a browser sent. It has no path, is not a hidden file, contains only letters,
 // digits and a few other characters, and has the ending.
 func fileNameOf(name, ending string) string {
