@@ -26,11 +26,11 @@ const setupPath = "/admin/setup"
 // step is a page of the first start with a form.
 type step struct {
 	name   string
-	keys   []string                                // the keys of the configuration, and other fields of the form, that the page asks for
-	start  func(a answers, m seen) url.Values      // returns the initial form
-	change func(form url.Values) []config.Change   // returns the changes that a form makes
-	lacks  func(form url.Values) map[string]string // returns a word for each problem that package config does not find, by field
-	parts  func(setupForm, *web.Words) []setupPart // returns the parts of the page
+	keys   []string                                           // the keys of the configuration, and other fields of the form, that the page asks for
+	start  func(a answers, m seen) url.Values                 // returns the initial form
+	change func(form url.Values) []config.Change              // returns the changes that a form makes
+	lacks  func(form url.Values, a answers) map[string]string // returns a word for each problem that package config does not explain, by field
+	parts  func(setupForm, *web.Words) []setupPart            // returns the parts of the page
 }
 
 // The pages that are not forms.
@@ -146,25 +146,57 @@ func (a answers) text() ([]byte, *config.Config, error) {
 }
 
 // problems returns what is wrong with a page's answers. beside has the problems of its fields, and others those that have no field.
+// Each problem of the configuration is one of exactly one page.
 func (a answers) problems(w *web.Words, s step, m made) (beside map[string]*problem, others []lineProblem) {
-	beside = map[string]*problem{}
-	for name, word := range s.lacks(a[s.name]) {
-		beside[name] = &problem{Text: w.T("setup.wrong." + word)}
-	}
+	beside = say(w, s.lacks(a[s.name], a))
 	var all config.Problems
 	if m.err != nil && !errors.As(m.err, &all) {
 		others = append(others, lineProblem{Detail: m.err.Error()})
 	}
 	for _, p := range all {
-		i := slices.IndexFunc(s.keys, func(key string) bool { return within(p.Key, key) })
-		if i >= 0 && beside[s.keys[i]] == nil {
-			beside[s.keys[i]] = &problem{Text: w.T("setup.wrong.refused"), Detail: p.Msg}
+		page, field := a.where(p.Key)
+		switch {
+		case page != s.name:
+		case field == "":
+			others = append(others, lineProblem{Detail: p.String()})
+		case beside[field] == nil:
+			beside[field] = &problem{Text: w.T("setup.wrong.refused"), Detail: p.Msg}
 		}
 	}
 	return beside, others
 }
 
-// next returns the page to continue with: the first one that is not answered, or has a problem. m is what the answers result in.
+// say returns problems by field in words.
+func say(w *web.Words, problems map[string]string) map[string]*problem {
+	said := map[string]*problem{}
+	for field, word := range problems {
+		said[field] = &problem{Text: w.T("setup.wrong." + word)}
+	}
+	return said
+}
+
+// where returns the page on which a problem with a key of the configuration is solved, and the field. The last page has the problems of
+// keys that no page asks for. They have no field.
+func (a answers) where(key string) (page, field string) {
+	gives := clashes(a[hotspotStep.name], a)
+	switch {
+	case key == "donation.interface" && gives[placeName] != "", key == "hotspot.interface":
+		return hotspotStep.name, placeName
+	case key == "donation.interface":
+		return lineStep.name, lineName
+	case key == "donation.wifi" && gives["hotspot.country"] != "":
+		return hotspotStep.name, "hotspot.country"
+	}
+	for _, s := range setupSteps {
+		if i := slices.IndexFunc(s.keys, func(k string) bool { return within(key, k) }); i >= 0 {
+			return s.name, s.keys[i]
+		}
+	}
+	return setupSteps[len(setupSteps)-1].name, ""
+}
+
+// next returns the page to continue with: the first one that is not answered, or has a problem. m is what the answers result in. It has no
+// error if all pages are well answered.
 func (a answers) next(w *web.Words, m made) string {
 	for _, s := range setupSteps {
 		if a[s.name] == nil {
@@ -194,6 +226,7 @@ type setupForm struct {
 	form    url.Values
 	secrets url.Values // the stored form, which says which secrets there are
 	seen    seen
+	taken   string // the interface that the page of the uplink gave away, or on that page the one that the hotspot has so far
 	beside  map[string]*problem
 }
 
@@ -294,10 +327,14 @@ func (s *Server) setupPage(w http.ResponseWriter, r *request) {
 		return
 	}
 	if name == setupSummary {
-		s.showSummary(w, r, a, m, "", http.StatusOK)
+		s.showSummary(w, r, m, "", http.StatusOK)
 		return
 	}
-	s.showStep(w, r, setupSteps[i], a, a[name], nil, nil, http.StatusOK)
+	var beside map[string]*problem
+	if name == hotspotStep.name { // somebody may have gone back to the uplink
+		beside = say(r.Words, clashes(a[name], a))
+	}
+	s.showStep(w, r, setupSteps[i], a, a[name], beside, nil, http.StatusOK)
 }
 
 // showStep shows a page with a form. A nil form stands for the initial one.
@@ -311,6 +348,10 @@ func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers,
 	if form == nil {
 		form = start
 	}
+	if st.name == hotspotStep.name && clashes(form, a)[placeName] != "" { // choose another one
+		form = maps.Clone(form)
+		form.Del(placeName)
+	}
 	for _, name := range []string{lineName, placeName} { // choose what was plugged in since the last look
 		if form.Get(name) == "" && start.Has(name) {
 			form = maps.Clone(form)
@@ -322,9 +363,11 @@ func (s *Server) showStep(w http.ResponseWriter, r *request, st step, a answers,
 		Progress: progressOf(r.Words, st.name), Wrong: len(beside)+len(others) > 0, Besides: others,
 		words: r.Words, form: form, secrets: a[st.name], seen: m, beside: beside,
 	}
-	if st.name == hotspotStep.name { // the interface of the uplink cannot be the hotspot, too
-		_, taken, _ := strings.Cut(a[lineStep.name].Get(lineName), ":")
-		f.seen.lines = slices.DeleteFunc(f.seen.lines, func(l Line) bool { return l.Interface == taken })
+	switch st.name {
+	case lineStep.name:
+		_, f.taken, _ = strings.Cut(a[hotspotStep.name].Get(placeName), ":")
+	case hotspotStep.name:
+		_, f.taken = a.uplink()
 	}
 	if st.name == centreStep.name {
 		f.finder = s.finderOf(form)

@@ -65,6 +65,25 @@ func TestFirstStartWithoutScripts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Somebody goes back, and gives the uplink the radio that the hotspot has.
+	b.machine.radios = []Radio{newBoxes.radios[0], {Interface: "wlan1", Stations: 10}}
+	for _, x := range []struct{ step, name, value, shown string }{
+		{"hotspot", placeName, "radio:wlan1", "line"}, {"line", lineName, "wifi:wlan1", "hotspot"},
+	} {
+		form := maps.Clone(was[x.step])
+		form.Set(x.name, x.value)
+		form.Set("donation.wifi.ssid", "Amina")
+		if _, err := pages.keep(x.step, form); err != nil {
+			t.Fatal(err)
+		}
+		v.judged("/admin/setup/" + x.shown)
+		shoot(t, v.ctx, v.site+"/admin/setup/"+x.shown, "taken-"+x.shown)
+	}
+	for _, step := range []string{"hotspot", "line"} {
+		if _, err := pages.keep(step, was[step]); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.machine.radios = nil
 	judged("hotspot")
 	b.machine.radios = newBoxes.radios

@@ -32,12 +32,8 @@ type summaryGroup struct {
 
 type summaryFact struct{ Label, Value string }
 
-// showSummary shows the summary, or redirects to the page that still has a problem.
-func (s *Server) showSummary(w http.ResponseWriter, r *request, a answers, m made, note string, status int) {
-	if m.err != nil {
-		r.Lead(w, http.StatusSeeOther, setupPath+"/"+a.next(r.Words, m))
-		return
-	}
+// showSummary shows the summary of answers without a problem.
+func (s *Server) showSummary(w http.ResponseWriter, r *request, m made, note string, status int) {
 	p := summaryPage{
 		techFrame: s.setupFrame(r, setupSummary), Progress: progressOf(r.Words, setupSummary), Note: note,
 		Revision: config.RevisionOf(m.text), Groups: summaryOf(r.Words, m.conf), Cable: r.side == config.SideWired,
@@ -87,11 +83,11 @@ func (s *Server) share(w http.ResponseWriter, r *request, form url.Values) {
 	a := s.answers()
 	m := a.make()
 	switch next := a.next(r.Words, m); {
-	case m.err != nil || next != setupSummary:
+	case next != setupSummary:
 		r.Lead(w, http.StatusSeeOther, setupPath+"/"+next)
 		return
 	case form.Get(revisionName) != string(config.RevisionOf(m.text)):
-		s.showSummary(w, r, a, m, "changed", http.StatusConflict)
+		s.showSummary(w, r, m, "changed", http.StatusConflict)
 		return
 	}
 	web.Yield(r.Request.Request)

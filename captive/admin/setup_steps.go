@@ -40,7 +40,7 @@ func startCentre(answers, seen) url.Values {
 
 func changeCentre(form url.Values) []config.Change { return changesOf(form, centreKeys...) }
 
-func centreLacks(form url.Values) map[string]string {
+func centreLacks(form url.Values, _ answers) map[string]string {
 	problems := lacksOf(form, centreKeys...)
 	if strings.TrimSpace(form.Get("box.name")) == "" {
 		problems["box.name"] = "name"
@@ -91,7 +91,7 @@ func startLine(a answers, m seen) url.Values {
 	return form
 }
 
-func lineLacks(form url.Values) map[string]string {
+func lineLacks(form url.Values, _ answers) map[string]string {
 	problems := map[string]string{}
 	kind, device, ok := strings.Cut(form.Get(lineName), ":")
 	if !ok || device == "" || !slices.Contains([]string{string(Cable), string(Phone), string(Bridge), aNetwork}, kind) {
@@ -137,6 +137,11 @@ func lineParts(f setupForm, w *web.Words) (parts []setupPart) {
 			Detail: device,
 		})
 	}
+	for i, l := range lines { // it is offered, so that both can be exchanged
+		if _, device, _ := strings.Cut(l.Value, ":"); device == f.taken {
+			lines[i].Lines = append(l.Lines, w.T("setup.line.taken-note"))
+		}
+	}
 	line := f.choice(lineName, lines...)
 	line.Again = true
 	if line.None = w.Lines("setup.none.line"); f.seen.failed {
@@ -159,6 +164,12 @@ func lineParts(f setupForm, w *web.Words) (parts []setupPart) {
 		setupPart{Inputs: f.fields(planKeys...), When: own},
 		setupPart{Inputs: f.fields(lentKeys...), Title: w.T("setup.more.line"), Open: f.wrongIn(lentKeys...)},
 	)
+}
+
+// uplink returns the kind and the interface of the uplink, "" if they are not answered.
+func (a answers) uplink() (kind, device string) {
+	kind, device, _ = strings.Cut(a[lineStep.name].Get(lineName), ":")
+	return kind, device
 }
 
 func lineValue(l Line) string { return string(l.Kind) + ":" + l.Interface }
@@ -239,7 +250,7 @@ func startHotspot(a answers, m seen) url.Values {
 		ssid = ssid[:len(ssid)-size]
 	}
 	form := url.Values{doorName: {"open"}, "hotspot.ssid": {strings.TrimSpace(ssid)}, "hotspot.country": {"FR"}}
-	_, taken, _ := strings.Cut(a[lineStep.name].Get(lineName), ":")
+	_, taken := a.uplink()
 	for _, r := range slices.Backward(m.radios) {
 		if r.Interface != taken {
 			form.Set(placeName, "radio:"+r.Interface)
@@ -266,8 +277,22 @@ func changeHotspot(form url.Values) []config.Change {
 	return append(changes, changesOf(form, "hotspot.ssid", "hotspot.country")...)
 }
 
-func hotspotLacks(form url.Values) map[string]string {
+// clashes returns a word for each answer about the hotspot that does not go with the uplink, by field. The page of the uplink comes
+// first, so the hotspot gives way. A nil form has none.
+func clashes(form url.Values, a answers) map[string]string {
 	problems := map[string]string{}
+	kind, uplink := a.uplink()
+	if _, device, _ := strings.Cut(form.Get(placeName), ":"); device != "" && device == uplink {
+		problems[placeName] = "taken"
+	}
+	if form != nil && kind == aNetwork && strings.TrimSpace(form.Get("hotspot.country")) == "" { // the box joins a Wi-Fi by its rules
+		problems["hotspot.country"] = "country"
+	}
+	return problems
+}
+
+func hotspotLacks(form url.Values, a answers) map[string]string {
+	problems := clashes(form, a)
 	if kind, device, _ := strings.Cut(form.Get(placeName), ":"); device == "" || kind != "radio" && kind != "wired" {
 		problems[placeName] = "choose"
 	}
@@ -286,6 +311,9 @@ func hotspotLacks(form url.Values) map[string]string {
 func hotspotParts(f setupForm, w *web.Words) []setupPart {
 	var places []bigOption
 	for _, r := range f.seen.radios {
+		if r.Interface == f.taken {
+			continue
+		}
 		o := bigOption{
 			Value: "radio:" + r.Interface, Title: w.T("setup.place.radio"), Detail: r.Interface, Good: true,
 			Lines: []string{w.T("setup.radio.found")},
@@ -301,7 +329,7 @@ func hotspotParts(f setupForm, w *web.Words) []setupPart {
 		places = append(places, o)
 	}
 	for _, l := range f.seen.lines {
-		if l.Kind == Phone {
+		if l.Kind == Phone || l.Interface == f.taken {
 			continue
 		}
 		o := bigOption{
@@ -371,7 +399,7 @@ func changeLimits(form url.Values) []config.Change {
 	return changesOf(form, limitKeys...)
 }
 
-func limitsLacks(form url.Values) map[string]string {
+func limitsLacks(form url.Values, _ answers) map[string]string {
 	name := form.Get(presetName)
 	if name != own && !slices.ContainsFunc(presets, func(p preset) bool { return p.name == name }) {
 		return map[string]string{presetName: "choose"}

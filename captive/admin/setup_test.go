@@ -505,6 +505,118 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
+// TestNoLoop: whatever is answered, in whatever order, each page leads to a page. One that is not the summary says in words what to
+// change there, and never offers to the hotspot what the uplink has.
+func TestNoLoop(t *testing.T) {
+	t.Parallel()
+	eth, radio := newBoxes.lines[:2], newBoxes.radios[0]
+	for name, m := range map[string]fakeMachine{
+		"two radios, one cable": {lines: eth[:1], radios: []Radio{radio, {Interface: "wlan1"}}}, "no radio, two cables": {lines: eth},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newWalker(t)
+			x.box.machine = m
+			x.signIn()
+			x.on("/admin/setup/centre", map[string]string{"box.name": "Le Lavoir"}, "/admin/setup/line")
+			line, hotspot := startLine(x.server.answers(), seen{}), startHotspot(x.server.answers(), seen{})
+			line.Set("donation.wifi.ssid", "Amina")
+			if _, err := x.server.keep("limits", startLimits(nil, seen{})); err != nil {
+				t.Fatal(err)
+			}
+			for _, uplink := range []string{
+				"", "cable:eth0", "cable:eth1", "phone:usb", "wifi:wlan1", "wifi:usb", "cable:../x",
+			} {
+				for _, place := range []string{
+					"", "radio:wlan0", "radio:wlan1", "wired:eth0", "wired:usb", "wired:../x",
+				} {
+					for _, country := range []string{"FR", ""} {
+						line.Set("line", uplink)
+						hotspot.Set("place", place)
+						hotspot.Set("hotspot.country", country)
+						_, err := x.server.keep("line", line)
+						a, hotspotErr := x.server.keep("hotspot", hotspot)
+						if err = errors.Join(err, hotspotErr); err != nil {
+							t.Fatal(err)
+						}
+						what := fmt.Sprintf("%q, %q, %q", uplink, place, country)
+						x.arrives(what, a)
+					}
+				}
+			}
+		})
+	}
+}
+
+// arrives checks where the pages lead with the given answers, which are kept, and presses the button of that page.
+func (x *walker) arrives(what string, a answers) {
+	x.t.Helper()
+	page, at := x.open("/admin/setup/summary")
+	_, _, err := a.text()
+	if at == "/admin/setup/summary" {
+		if err != nil {
+			x.t.Errorf("%s: the summary of what is refused: %v", what, err)
+		}
+		return
+	}
+	if _, uplink := a.uplink(); at == "/admin/setup/hotspot" && uplink != "" {
+		for _, kind := range []string{"radio:", "wired:"} {
+			if strings.Contains(page, `value="`+kind+uplink+`"`) {
+				x.t.Errorf("%s: the hotspot is offered what the uplink has", what)
+			}
+		}
+	}
+	res := x.post(at, fieldsOf(x.t, page, at))
+	to := res.Header().Get("Location")
+	step := func(path string) int { return slices.Index(setupTitles, strings.TrimPrefix(path, "/admin/setup/")) }
+	switch {
+	case res.Code == http.StatusSeeOther && step(to) > step(at):
+		x.open(to)
+	case res.Code == http.StatusUnprocessableEntity && strings.Contains(res.Body.String(), `class="problem"`):
+	default:
+		x.t.Errorf("%s: %s is answered %d to %q:\n%s", what, at, res.Code, to, words(res.Body.String()))
+	}
+}
+
+// TestTaken: if somebody goes back and gives the uplink what the hotspot has, the page of the hotspot says so at once, and chooses
+// another radio. Both may be exchanged.
+func TestTaken(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"fr", "en"} {
+		x := walked(t)
+		x.box.machine.radios = []Radio{newBoxes.radios[0], {Interface: "wlan1"}}
+		said := map[string][]string{
+			"fr": {"sert maintenant à la connexion prêtée", "à partager s’en sert", "Donnez le pays"},
+			"en": {"is now used for the lent connection", "to share uses this", "Give the country"},
+		}[code]
+		see := func(step, want string) string {
+			t.Helper()
+			page := x.get("/admin/setup/" + step + "?lang=" + code).Body.String()
+			if !strings.Contains(words(page), want) {
+				t.Errorf("%s does not say %q:\n%s", step, want, words(page))
+			}
+			return page
+		}
+		x.on("/admin/setup/hotspot", map[string]string{"place": "radio:wlan1"}, "/admin/setup/limits")
+		see("line", said[1])
+		x.on("/admin/setup/line", map[string]string{"line": "wifi:wlan1", "donation.wifi.ssid": "Amina"}, "/admin/setup/hotspot")
+		page := see("hotspot", said[0])
+		if form := fieldsOf(t, page, "/admin/setup/hotspot"); form.Get("place") != "radio:wlan0" {
+			t.Errorf("it chooses %q", form.Get("place"))
+		}
+		x.on("/admin/setup/hotspot", map[string]string{"place": "wired:eth0"}, "/admin/setup/limits")
+		if res := x.answer("/admin/setup/hotspot", map[string]string{"hotspot.country": ""}); res.Code != http.StatusUnprocessableEntity {
+			t.Errorf("without a country: %d", res.Code)
+		}
+		see("hotspot", said[2])
+		x.on("/admin/setup/line", map[string]string{"line": "cable:eth0"}, "/admin/setup/hotspot")
+		x.on("/admin/setup/hotspot", map[string]string{"place": "radio:wlan1", "hotspot.country": "FR"}, "/admin/setup/limits")
+		if _, at := x.open("/admin/setup"); at != "/admin/setup/summary" {
+			t.Errorf("it continues at %s", at)
+		}
+	}
+}
+
 // TestSetupPages: each page is complete and small in both languages, even without lines, radios and answers.
 func TestSetupPages(t *testing.T) {
 	t.Parallel()
