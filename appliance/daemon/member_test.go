@@ -552,6 +552,7 @@ func TestMember(t *testing.T) {
 	w.eventually("the box knows that it is shown", func() bool { w.look(); return len(w.found.pending()) == 0 })
 
 	// The hub shows the day. Then it goes away, and the box keeps what it has: nothing changes here.
+	w.reports.observe(reportLook) // what began before it joined is of no day
 	w.box.locked(func() { w.box.status.Residents.Started += 7 })
 	today := report.Day(time.Now().Format(time.DateOnly))
 	shows := func(r *registry.Registry) string {
