@@ -294,7 +294,7 @@ func (w *world) take(b *box, c *card, what string, want system) {
 			w.Fatal(err)
 		}
 		server := exec.Command("box-card", string(told))
-		server.Env = append(os.Environ(), "GOMEMLIMIT=32MiB") // as in image/passerelle-update.service
+		server.Env = append(os.Environ(), "GOMEMLIMIT=24MiB") // as in image/passerelle-update.service
 		server.Stderr = os.Stderr
 		if err := server.Start(); err != nil {
 			w.Fatal(err)
