@@ -18,13 +18,13 @@ type Turns struct {
 
 	mu    sync.Mutex
 	busy  map[netip.Addr]bool // clients being served
-	queue []*turn             // those waiting, in the order in which they are served: by had, then by arrival
+	queue []*turn             // those waiting, in the order in which they are served
 }
 
 // turn is a waiting request.
 type turn struct {
 	client netip.Addr
-	had    int       // tasks that the client had lately when it joined the queue
+	had    int       // tasks that the client had lately
 	result chan bool // the result of Take; sent once, never blocks
 }
 
@@ -44,7 +44,6 @@ func (t *Turns) Take(ctx context.Context, client netip.Addr, had int) (done func
 	mine := &turn{client, had, make(chan bool, 1)}
 	t.mu.Lock()
 	if i := slices.IndexFunc(t.queue, func(other *turn) bool { return other.client == client }); i >= 0 {
-		mine.had = t.queue[i].had // the queue is sorted by it
 		t.queue[i].result <- false
 		t.queue[i] = mine
 	} else {

@@ -88,26 +88,6 @@ func TestTurns(t *testing.T) {
 		a.askAfter(ctx, 6, 0, "6")
 		a.expect(t, "4 refused", "2 refused", "5 refused", "1", "6", "3")
 
-		// A client that asks again keeps its place and what it had when it got that place.
-		a.turns = NewTurns(1, 5)
-		a.askAfter(ctx, 1, 0, "1")
-		for who := 2; who <= 4; who++ {
-			a.askAfter(ctx, who, 0, string(rune('0'+who)))
-		}
-		a.askAfter(ctx, 3, 9, "3 again")
-		a.askAfter(ctx, 5, 0, "5")
-		a.askAfter(ctx, 6, 8, "6")
-		a.askAfter(ctx, 2, 9, "2 again")
-		a.askAfter(ctx, 7, 0, "7") // five wait
-		a.expect(t, "3 refused", "2 refused", "6 refused", "1", "2 again", "3 again", "4", "5", "7")
-		a.turns = NewTurns(1, 2)
-		a.askAfter(ctx, 1, 0, "1")
-		a.askAfter(ctx, 2, 0, "2")
-		a.askAfter(ctx, 3, 0, "3")
-		a.askAfter(ctx, 2, 9, "2 again")
-		a.askAfter(ctx, 4, 0, "4") // two wait
-		a.expect(t, "2 refused", "4 refused", "1", "2 again", "3")
-
 		// Several tasks run at once, but no two of one client.
 		a.turns = NewTurns(3, 0)
 		for who := range 4 {
