@@ -20,7 +20,7 @@ import (
 // fake is a box that records its requests.
 type fake struct {
 	asked []string
-	looks int // how often its search was looked at
+	looks int // how often its search was read
 	err   error
 	asks  int  // how often it was asked for the result of a restore
 	cuts  bool // a backup fails halfway

@@ -11,7 +11,7 @@ import (
 
 func (f *fake) Search() { f.does("search"); f.looks = 0 }
 
-// Diagnosis returns a search that ends when it is looked at for the third time.
+// Diagnosis returns a search that ends when it is read for the third time.
 func (f *fake) Diagnosis() (d state.Diagnosis, ok bool) {
 	f.looks++
 	d = state.Diagnosis{Running: f.looks < 3, Steps: []state.Finding{{Step: state.StepLink, Verdict: state.Bad, Code: "link-unplugged"}}}

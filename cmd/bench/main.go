@@ -8,7 +8,7 @@
 //	go build -trimpath -o FILE ./cmd/passerelle
 //
 // Both programs do the same work in identical worlds and take turns. Bench fails if this build is worse. FILE only needs to be a
-// passerelle daemon with these options and a control socket. All rows take about a quarter of an hour.
+// passerelle daemon with these options and a control socket. All rows take about three quarters of an hour with openNDS.
 //
 // Where Debian's package opennds is installed, openNDS is measured too, taking turns with the box: forwarding, its pages, and the time
 // from its button to the first byte. Its service need not run. In its own scene it changes nothing on the machine.

@@ -193,7 +193,7 @@ func (b *box) secret(tokens ...string) {
 		b.t.Errorf("the accounts have no hash of the token; the files are %v", found)
 	}
 	if _, looked := found[b.scene.Box.Path("/log")]; !looked {
-		b.t.Error("the log was not looked at")
+		b.t.Error("the log was not read")
 	}
 }
 

@@ -313,7 +313,7 @@ func TestRanBefore(t *testing.T) {
 }
 
 // TestStaged: the roll-out of a release is reported as it was signed, also when the release is ready, unless somebody asked for it.
-// Only the release that was looked at is installed. A hub's key alone cannot change any of it.
+// Only the release that Look returned is installed. A hub's key alone cannot change any of it.
 func TestStaged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
