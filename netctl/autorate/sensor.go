@@ -256,12 +256,13 @@ func (s *sensor) listen(now time.Duration) {
 		}
 		return
 	}
-	// A target that answers without crossing the line is nearer than anything beyond it.
-	enough := 2 * s.enough()
-	if s.base < nextDoorMs {
+	// A target that answers without crossing the line is nearer than anything beyond it. If it is next door, fewer flows are enough.
+	// But a box that was late to read a flow's first report measured a trip that is too short.
+	enough, nearer, nextDoor := 2*s.enough(), s.base < s.flowBase/2, s.base < nextDoorMs
+	if nearer && nextDoor {
 		enough = (s.enough() + 1) / 2
 	}
-	if s.base < s.flowBase/2 && s.contrary >= enough && s.low-s.flowBase > deafMs {
+	if (nearer || nextDoor) && s.contrary >= enough && s.low-s.flowBase > deafMs {
 		s.deaf, s.deafSince = true, now
 	}
 }

@@ -51,10 +51,17 @@ type Meter struct {
 
 	mu       sync.Mutex
 	trips    []RoundTrip
-	pending  map[uint32]time.Time // connections without an answer, by the kernel's ID (CTA_ID)
+	pending  map[uint32]began     // connections without an answer, by the kernel's ID (CTA_ID)
+	emptied  uint                 // how many times all reports of connections had been read
 	sent     map[uint16]time.Time // probes without an answer, by sequence number
 	seq      uint16
 	answered uint16 // sequence number of the last answered probe
+}
+
+// began is the start of a connection.
+type began struct {
+	at      time.Time
+	emptied uint // the meter's count then
 }
 
 const (
@@ -76,7 +83,7 @@ const ProbeBytes = 2 * (14 + 20 + echoSize)
 func (r *Reader) Meter(line Status, target netip.Addr) (*Meter, error) {
 	m := &Meter{
 		r: r, device: line.Interface, index: line.Index, line: line.Address.Addr(),
-		pending: map[uint32]time.Time{}, sent: map[uint16]time.Time{},
+		pending: map[uint32]began{}, sent: map[uint16]time.Time{},
 	}
 	if _, err := rand.Read(m.nonce[:]); err != nil {
 		return nil, err
@@ -134,7 +141,7 @@ func (m *Meter) Measure() (Measured, error) {
 	defer m.mu.Unlock()
 	now := time.Now()
 	seen.Trips, m.trips = m.trips, nil
-	maps.DeleteFunc(m.pending, func(_ uint32, at time.Time) bool { return now.Sub(at) > pendingTime })
+	maps.DeleteFunc(m.pending, func(_ uint32, b began) bool { return now.Sub(b.at) > pendingTime })
 	maps.DeleteFunc(m.sent, func(_ uint16, at time.Time) bool { return now.Sub(at) > probeGone })
 	for seq, at := range m.sent {
 		if int16(seq-m.answered) > 0 {
@@ -262,13 +269,26 @@ func (m *Meter) followFlows(ctx context.Context, socket *nl.NetlinkSocket) error
 				m.flow(message.Data, now)
 			}
 		}
+		if !waiting(socket.GetFd()) {
+			m.mu.Lock()
+			m.emptied++
+			m.mu.Unlock()
+		}
 	}
+}
+
+// waiting reports that a socket has something to read.
+func waiting(fd int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
 }
 
 // seenReply is IPS_SEEN_REPLY (include/uapi/linux/netfilter/nf_conntrack_common.h).
 const seenReply = 1 << 1
 
-// flow handles a report that a connection began or changed.
+// flow handles a report that a connection began or changed. The reports carry no time, so a trip is known only if the meter waited for
+// the answer. On a busy box both reports may have been there already: the trip would look like no time at all, and be the shortest for
+// ever.
 func (m *Meter) flow(body []byte, now time.Time) {
 	const header = 4 // struct nfgenmsg
 	if len(body) < header || body[0] != unix.AF_INET {
@@ -290,17 +310,17 @@ func (m *Meter) flow(body []byte, now time.Time) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	began, known := m.pending[id]
+	first, known := m.pending[id]
 	switch {
 	case status&seenReply != 0:
-		if known {
-			delete(m.pending, id)
-			m.add(RoundTrip{Sent: began, Trip: now.Sub(began)})
+		delete(m.pending, id)
+		if known && first.emptied != m.emptied {
+			m.add(RoundTrip{Sent: first.at, Trip: now.Sub(first.at)})
 		}
 	case !known && len(m.pending) < maxPending:
 		// A masqueraded connection's answers go to the line's address, which is not its own source.
 		if nlmsg.ReadTuple(reply).Dst.Addr() == m.line && nlmsg.ReadTuple(orig).Src.Addr() != m.line {
-			m.pending[id] = now
+			m.pending[id] = began{now, m.emptied}
 		}
 	}
 }

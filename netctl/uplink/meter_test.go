@@ -110,7 +110,7 @@ func TestMeter(t *testing.T) {
 func TestMeterForgets(t *testing.T) {
 	t.Parallel()
 	line := netip.MustParseAddr("192.168.1.7")
-	m := &Meter{line: line, pending: map[uint32]time.Time{}, sent: map[uint16]time.Time{}}
+	m := &Meter{line: line, pending: map[uint32]began{}, sent: map[uint16]time.Time{}}
 	at := time.Now()
 	report := func(id, status uint32, src, to string) []byte {
 		attr := func(kind uint16, parts ...[]byte) []byte {
@@ -131,6 +131,9 @@ func TestMeterForgets(t *testing.T) {
 	m.flow(report(2, 0, line.String(), line.String()), at)                // the box's own
 	m.flow(report(3, 0, "10.80.0.9", "10.80.0.9"), at)                    // not through this line
 	m.flow(report(4, seenReply, "10.80.0.9", line.String()), at)          // began before the meter did
+	m.flow(report(5, 0, "10.80.0.9", line.String()), at)                  // read too late:
+	m.flow(report(5, seenReply, "10.80.0.9", line.String()), at.Add(1e3)) // the answer was there already
+	m.emptied++
 	m.flow(report(1, seenReply, "10.80.0.9", line.String()), at.Add(2e6)) // answered
 	m.flow(report(1, seenReply, "10.80.0.9", line.String()), at.Add(3e6)) // a later change
 	if want := (RoundTrip{Sent: at, Trip: 2 * time.Millisecond}); len(m.trips) != 1 || m.trips[0] != want || len(m.pending) != 0 {
@@ -142,6 +145,7 @@ func TestMeterForgets(t *testing.T) {
 	if len(m.pending) != maxPending {
 		t.Errorf("%d connections are pending", len(m.pending))
 	}
+	m.emptied++
 	for id := range uint32(maxPending) {
 		m.flow(report(id, seenReply, "10.80.0.9", line.String()), at)
 	}
@@ -155,7 +159,7 @@ func FuzzMeter(f *testing.F) {
 	f.Add([]byte{unix.AF_INET, 0, 0, 0, 8, 0, nl.CTA_ID, 0, 0, 0, 0, 1})
 	f.Add(make([]byte, echoSize))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m := &Meter{pending: map[uint32]time.Time{}, sent: map[uint16]time.Time{0: time.Now()}}
+		m := &Meter{pending: map[uint32]began{}, sent: map[uint16]time.Time{0: time.Now()}}
 		m.flow(b, time.Now())
 		m.answer(b, time.Now())
 		if len(m.trips) > 2 {
