@@ -21,14 +21,24 @@ func memoryLimit(live uint64) int64 {
 	return max(memoryBudget, int64(live+live/4)+memoryOverhead)
 }
 
-// boundMemory sets the memory limit, and adjusts it to the live heap each minute until ctx ends.
+// memoryUse returns what counts for the memory limit, and the live heap after the last collection, in bytes.
+func memoryUse() (used, live uint64) {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() - s[1].Value.Uint64(), s[2].Value.Uint64()
+}
+
+// boundMemory sets the memory limit, and adjusts it to the live heap each minute until ctx ends. While more is used than the budget, it
+// first frees what is garbage: otherwise what the busiest moment kept alive would decide.
 func boundMemory(ctx context.Context) error {
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	minutes := time.NewTicker(time.Minute)
 	defer minutes.Stop()
 	for {
-		metrics.Read(live)
-		debug.SetMemoryLimit(memoryLimit(live[0].Value.Uint64()))
+		if used, _ := memoryUse(); used > memoryBudget {
+			debug.FreeOSMemory()
+		}
+		_, live := memoryUse()
+		debug.SetMemoryLimit(memoryLimit(live))
 		select {
 		case <-ctx.Done():
 			return nil

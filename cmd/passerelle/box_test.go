@@ -332,7 +332,13 @@ func (b *box) waitSound() {
 // wait calls ok repeatedly until it returns nil.
 func wait(t testing.TB, what string, ok func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	waitFor(t, patience, what, ok)
+}
+
+// waitFor is wait with a limit of its own.
+func waitFor(t testing.TB, limit time.Duration, what string, ok func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
