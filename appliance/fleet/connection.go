@@ -299,9 +299,9 @@ func (d *dialer) release() {
 
 // source reads signed files through a link.
 type source struct {
-	l    link
-	saw  func(subject string, sequence uint64) // called for each message that is read
-	part **part                                // the file whose reading was cut off; nil for none
+	l      link
+	asking func() saw // called before each message is read
+	part   **part     // the file whose reading was cut off; nil for none
 }
 
 // part is what was read of a file before its connection ended. A file's name contains its version or its hash, and the file is
@@ -332,6 +332,7 @@ func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, err
 	most := int(limit/protocol.ChunkSize) + 1
 	for ; p.next < p.chunks; p.next++ {
 		subject := protocol.SubjectPack(name, p.next)
+		saw := s.asking()
 		m, err := s.l.get(ctx, protocol.StreamPack, subject)
 		if err != nil {
 			if p.next > 0 && len(p.text) <= maxPart {
@@ -339,7 +340,7 @@ func (s source) Read(ctx context.Context, name string, limit int64) ([]byte, err
 			}
 			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
-		s.saw(subject, m.sequence)
+		saw(subject, m.sequence)
 		if m.chunks == "" {
 			return nil, fmt.Errorf("read %s: chunk %d: %w", name, p.next, fs.ErrNotExist)
 		}

@@ -169,8 +169,9 @@ type Client struct {
 	status  Status
 	look    chan struct{}
 	hurry   chan struct{}
-	must    map[string]uint64 // by subject: the sequence that the last wake announced, until a hub shows it
-	stale   bool              // a hub has shown an older message of such a subject
+	must    map[string]announced // by subject: what the last wake announced, until a hub shows it
+	wakes   uint64               // number of wakes that announced something
+	stale   bool                 // a hub has shown an older message of such a subject
 
 	// The fields below belong to Run's goroutine.
 	command   [sha256.Size]byte
@@ -541,6 +542,12 @@ const maxBehind = 6
 // maxMust is for how many subjects a box remembers what it was woken for.
 const maxMust = 8
 
+// announced is what a wake announced.
+type announced struct {
+	sequence uint64
+	wake     uint64 // number of the wake
+}
+
 // expect notes what a wake announces.
 func (c *Client) expect(w protocol.Wake) {
 	subject := w.Subject(c.current.Association, c.current.name())
@@ -552,18 +559,28 @@ func (c *Client) expect(w protocol.Wake) {
 	if len(c.must) >= maxMust {
 		clear(c.must)
 	}
-	c.must[subject], c.behind = w.Sequence, 0
+	c.wakes++
+	c.must[subject], c.behind = announced{w.Sequence, c.wakes}, 0
 }
 
 // saw compares the sequence of a message that a hub has shown with the one that the box was woken for.
-func (c *Client) saw(subject string, sequence uint64) {
+type saw func(subject string, sequence uint64)
+
+// asking is called before a hub is asked for a message, and the result for its answer. An answer to a question from before the wake may
+// be older, and the wake has the box ask again in any case.
+func (c *Client) asking() saw {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch must, ok := c.must[subject]; {
-	case ok && sequence < must:
-		c.stale = true
-	case ok:
-		delete(c.must, subject)
+	wakes := c.wakes
+	return func(subject string, sequence uint64) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		switch must, ok := c.must[subject]; {
+		case ok && sequence < must.sequence:
+			c.stale = c.stale || must.wake <= wakes
+		case ok:
+			delete(c.must, subject)
+		}
 	}
 }
 
@@ -571,7 +588,7 @@ func (c *Client) saw(subject string, sequence uint64) {
 func (c *Client) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.must, c.stale, c.behind = map[string]uint64{}, false, 0
+	c.must, c.stale, c.behind = map[string]announced{}, false, 0
 }
 
 // isBehind tells whether, since the last call, a hub has shown something older than what it woke the box for. The box then asks again
@@ -729,11 +746,12 @@ func (c *Client) report(ctx context.Context, l link, me membership, reports []Re
 
 // get returns the newest message of a subject. It may be called by several goroutines of a round.
 func (c *Client) get(ctx context.Context, l link, stream, subject string, limit int) ([]byte, error) {
+	saw := c.asking()
 	m, err := l.get(ctx, stream, subject)
 	if err != nil {
 		return nil, err
 	}
-	c.saw(subject, m.sequence)
+	saw(subject, m.sequence)
 	if len(m.body) > limit {
 		return nil, fmt.Errorf("it has %d bytes, and at most %d are allowed", len(m.body), limit)
 	}
@@ -770,7 +788,7 @@ func (c *Client) fetch(ctx context.Context, l link) {
 			}
 		}()
 		before := c.part
-		c.o.Box.Fetch(ctx, source{l, c.saw, &c.part}, of)
+		c.o.Box.Fetch(ctx, source{l, c.asking, &c.part}, of)
 		if c.part == before && !over(l) {
 			c.part = nil // Fetch does not want that file any more
 		}
