@@ -91,8 +91,9 @@ race: race-tools
 	CGO_ENABLED=1 $(GO) test -race -gcflags=all=-d=checkptr=0 ./appliance/store
 
 # The packages that declare -root; no test is skipped silently. Those of netctl measure rates, so they run one after the other. Then the
-# box's own tests run, which mostly wait, and the other packages run beside them at a lower priority. Within one package twice as many
-# tests as there are cores run at a time. Screenshots of the pages are left in screenshots/.
+# box's own tests run, which mostly wait, and the other packages run beside them at a lower priority, one after the other as well: more
+# browsers at a time only make each test take longer than it should wait. Within one package twice as many tests as there are cores run
+# at a time. Screenshots of the pages are left in screenshots/.
 ROOT_TEST = SCREENSHOTS=$(CURDIR)/screenshots $(TEST) -count=1 -parallel $$((2 * $$(nproc))) -timeout 20m
 BOX = passerelle/cmd/passerelle
 root:
@@ -104,7 +105,7 @@ root-box:
 	$(ROOT_TEST) $(BOX) -args -root
 
 root-beside:
-	nice env $(ROOT_TEST) $$($(ROOT_PACKAGES) | grep -v /netctl/ | grep -vxF $(BOX)) -args -root
+	nice env $(ROOT_TEST) -p 1 $$($(ROOT_PACKAGES) | grep -v /netctl/ | grep -vxF $(BOX)) -args -root
 
 # Every page checked by axe-core in every language, at both widths and in both colour schemes. make test checks only French and Arabic.
 pages: test-tools

@@ -51,10 +51,13 @@ func serve(t *testing.T, pages http.Handler) (site string) {
 	return "https://partage.internal:" + at.Port()
 }
 
+// actionLimit bounds how long some actions in the browser may take, on a busy machine.
+const actionLimit = 5 * time.Minute
+
 // does runs actions in the browser.
 func (v *visitor) does(actions ...chromedp.Action) {
 	v.Helper()
-	ctx, cancel := context.WithTimeout(v.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(v.ctx, actionLimit)
 	defer cancel()
 	if err := chromedp.Run(ctx, actions...); err != nil {
 		var at, page string
