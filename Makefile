@@ -94,7 +94,7 @@ race: race-tools
 # box's own tests run, which mostly wait, and the other packages run beside them at a lower priority, one after the other as well: more
 # browsers at a time only make each test take longer than it should wait. Within one package twice as many tests as there are cores run
 # at a time. Screenshots of the pages are left in screenshots/.
-ROOT_TEST = SCREENSHOTS=$(CURDIR)/screenshots $(TEST) -count=1 -parallel $$((2 * $$(nproc))) -timeout 20m
+ROOT_TEST = SCREENSHOTS=$(CURDIR)/screenshots $(TEST) -count=1 -parallel $$((2 * $$(nproc))) -timeout 30m
 BOX = passerelle/cmd/passerelle
 root:
 	@mkdir -p screenshots

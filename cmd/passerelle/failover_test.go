@@ -165,10 +165,16 @@ func TestDeadWayOut(t *testing.T) {
 	f.waitLine(1) // for a while
 	f.waitSound()
 
-	carried = f.counted(idle) - carried
+	first := carried
+	waitFor(t, 2*patience, "a probe on the line that nobody uses", func() error { // on a busy machine the first may be yet to come
+		if carried = f.counted(idle) - first; carried == 0 {
+			return fmt.Errorf("it carried nothing")
+		}
+		return nil
+	})
 	t.Logf("the line that nobody used carried %d bytes in %v", carried, time.Since(start).Round(time.Second))
-	if carried == 0 || carried > 5e3 {
-		t.Errorf("the line that nobody used carried %d bytes, want some and few", carried)
+	if carried > 5e3 {
+		t.Errorf("the line that nobody used carried %d bytes, want few", carried)
 	}
 	f.waitStatus("the account of the line that nobody used", func(s state.Status) error {
 		if used := s.Donations[2].Used - before.Donations[2].Used; used < carried {

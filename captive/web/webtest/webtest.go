@@ -100,8 +100,8 @@ func Body(t testing.TB, res *http.Response) string {
 	return string(b)
 }
 
-// browserLife bounds how long a test may use its browser.
-const browserLife = 15 * time.Minute
+// browserLife bounds how long a test may use its browser, on a busy machine.
+const browserLife = 25 * time.Minute
 
 // startLimit bounds how long a browser may take to start. It is long because other browsers start at the same time.
 const startLimit = 2 * time.Minute
