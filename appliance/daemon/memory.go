@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The bounds of the daemon's own memory, in bytes as the Go runtime counts them. The budget is 44 MB (RssAnon) with 20,000 places,
+// The bounds of the daemon's own memory, in bytes as the Go runtime counts them. The budget is 46 MB (RssAnon) with 20,000 places,
 // packs, every page in six languages, and technicians at work: a board has 512 MB. A sign-in takes 9 MiB for a moment, after which
 // the heap would stay larger for a long time.
 const (

@@ -300,8 +300,8 @@ func (d *dialer) release() {
 // source reads signed files through a link.
 type source struct {
 	l      link
-	asking func() saw // called before each message is read
-	part   **part     // the file whose reading was cut off; nil for none
+	asking func() (saw func(subject string, sequence uint64)) // called before each message is read
+	part   **part                                             // the file whose reading was cut off; nil for none
 }
 
 // part is what was read of a file before its connection ended. A file's name contains its version or its hash, and the file is

@@ -563,12 +563,10 @@ func (c *Client) expect(w protocol.Wake) {
 	c.must[subject], c.behind = announced{w.Sequence, c.wakes}, 0
 }
 
-// saw compares the sequence of a message that a hub has shown with the one that the box was woken for.
-type saw func(subject string, sequence uint64)
-
-// asking is called before a hub is asked for a message, and the result for its answer. An answer to a question from before the wake may
-// be older, and the wake has the box ask again in any case.
-func (c *Client) asking() saw {
+// asking is called before a hub is asked for a message, and its result with the message that the hub has shown: it compares the
+// message's sequence with the one that the box was woken for. If the box was woken after it asked, an older message is no surprise, and
+// the wake has the box ask again in any case.
+func (c *Client) asking() (saw func(subject string, sequence uint64)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wakes := c.wakes

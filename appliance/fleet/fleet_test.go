@@ -488,6 +488,9 @@ func TestBehind(t *testing.T) {
 	})
 }
 
+// unheeded is for a source whose messages nobody was woken for.
+func unheeded() func(string, uint64) { return func(string, uint64) {} }
+
 // The box also asks again for signed files that a hub has not received yet, once it has read those that are there. It does not wait
 // for files that it then does not read.
 func TestBehindWithFiles(t *testing.T) {
@@ -682,7 +685,7 @@ func TestTooLong(t *testing.T) {
 		for i, n := range bodies {
 			h.stored[protocol.SubjectPack(file, i)] = message{body: make([]byte, n), chunks: chunks}
 		}
-		text, err := source{l, func() saw { return func(string, uint64) {} }, new(*part)}.Read(t.Context(), file, 2*protocol.ChunkSize)
+		text, err := source{l, unheeded, new(*part)}.Read(t.Context(), file, 2*protocol.ChunkSize)
 		return len(text), err
 	}
 	for name, c := range map[string]struct {
@@ -824,7 +827,7 @@ func TestPart(t *testing.T) {
 	// read reads until the connection ends after cut chunks.
 	read := func(name string, cut int) (string, int, error) {
 		before := h.read
-		text, err := source{&cutLink{l, cut}, func() saw { return func(string, uint64) {} }, &kept}.Read(t.Context(), name, 10*protocol.ChunkSize)
+		text, err := source{&cutLink{l, cut}, unheeded, &kept}.Read(t.Context(), name, 10*protocol.ChunkSize)
 		return string(text), h.read - before, err
 	}
 	whole := func(letter string, chunks int) string { return strings.Repeat(letter, chunks*protocol.ChunkSize) }

@@ -236,7 +236,8 @@ func manyPlaces(n int) []byte {
 // keeps waits until a process is within a part's budget: freed memory is returned to the kernel a little later.
 func (b *box) keeps(p part, pid int) {
 	b.t.Helper()
-	first, now := b.anonymous(pid), uint64(0)
+	first := b.anonymous(pid)
+	var now uint64
 	const freed = 2 * time.Minute // garbage above the daemon's budget is freed each minute
 	waitFor(b.t, freed, p.name+" within its budget", func() error {
 		if now = b.anonymous(pid); float64(now) > p.most*1e6 {

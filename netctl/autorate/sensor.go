@@ -256,8 +256,8 @@ func (s *sensor) listen(now time.Duration) {
 		}
 		return
 	}
-	// A target that answers without crossing the line is nearer than anything beyond it. If it is next door, fewer flows are enough.
-	// But a box that was late to read a flow's first report measured a trip that is too short.
+	// A target that answers without crossing the line is nearer than anything beyond it; if it is also next door, few flows are enough.
+	// A target next door need not look nearer, since one flow whose start was read late was measured too short: then many flows decide.
 	enough, nearer, nextDoor := 2*s.enough(), s.base < s.flowBase/2, s.base < nextDoorMs
 	if nearer && nextDoor {
 		enough = (s.enough() + 1) / 2
