@@ -110,7 +110,7 @@ func TestReserve(t *testing.T) {
 		b.refused(x, netlab.WebAddr)
 		b.shows(x, "exhausted.title")
 	}
-	if reply, err := b.get(other, portal+"/essential"); err != nil || !strings.Contains(reply.Body, "service.example") {
+	if reply, err := other.Get(t.Context(), portal+"/essential"); err != nil || !strings.Contains(reply.Body, "service.example") {
 		t.Errorf("the page of essential services: %v\n%s", err, reply.Body)
 	}
 

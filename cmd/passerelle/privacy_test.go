@@ -42,7 +42,7 @@ func TestPrivacy(t *testing.T) {
 	b.press(guest, "/stay")
 	// What a resident searches for, posts and rates.
 	for _, path := range []string{"/places?q=" + asked, "/tutorials?q=" + asked, "/needs/info/d", "/needs/papers/alone/phone"} {
-		if reply, err := b.get(r, portal+path); err != nil || reply.Status != 200 {
+		if reply, err := r.Get(t.Context(), portal+path); err != nil || reply.Status != 200 {
 			t.Errorf("%s: %d, %v", path, reply.Status, err)
 		}
 	}
