@@ -204,8 +204,13 @@ func TestBridge(t *testing.T) {
 	if !m.got("before", soon) {
 		t.Fatal("a bridge does not connect its ports: the test is wrong")
 	}
+	must(t, l.Box.AddBridge("br1"))
+	ok(l.Connect(netlab.End{Host: residents[0], Interface: "eth1"}, netlab.End{Host: l.Box, Interface: "other", Bridge: "br1"}))(t)
 	l.config.Hotspot.Interface = "br0"
 	l.apply(t, l.paused())
+	if p := ok(l.Box.Netlink().LinkGetProtinfo(ok(l.Box.Netlink().LinkByName("other"))(t)))(t); p.Isolated {
+		t.Error("the port of another bridge is isolated")
+	}
 	if c := l.apply(t, l.paused()); len(c) != 0 {
 		t.Errorf("applied again, it changed %q", c)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	vnl "github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"passerelle/netctl"
@@ -89,31 +90,63 @@ func (g *Gate) removeBridge() error {
 	return nil
 }
 
+// isolatePorts reads the bridge's ports in one dump, and isolates those that are not isolated yet.
 func (g *Gate) isolatePorts(bridge vnl.Link) (changes []string, err error) {
-	ports, err := nlmsg.RetryInterruptedDump(g.links.LinkList)
+	header := make([]byte, unix.SizeofIfInfomsg) // struct ifinfomsg (include/uapi/linux/rtnetlink.h)
+	header[0] = unix.AF_BRIDGE
+	ports, err := g.route.get(unix.RTM_GETLINK, unix.NLM_F_DUMP, header)
 	if err != nil {
 		return nil, fmt.Errorf("list ports of %s: %w", bridge.Attrs().Name, err)
 	}
 	g.ports = nil
-	for _, p := range ports {
-		if p.Attrs().MasterIndex != bridge.Attrs().Index {
+	for _, b := range ports {
+		p, ok := readBridgePort(b)
+		if !ok || p.master != bridge.Attrs().Index {
 			continue
 		}
-		g.ports = append(g.ports, bridgePort{p.Attrs().Name, p.Attrs().Index})
-		info, err := g.links.LinkGetProtinfo(p)
-		if err != nil {
-			return changes, fmt.Errorf("read bridge port %s: %w", p.Attrs().Name, err)
-		}
-		if info.Isolated {
+		g.ports = append(g.ports, p.bridgePort)
+		if p.isolated {
 			continue
 		}
-		if err := g.links.LinkSetIsolated(p, true); err != nil {
-			return changes, fmt.Errorf("isolate bridge port %s: %w", p.Attrs().Name, err)
+		link := &vnl.GenericLink{LinkAttrs: vnl.LinkAttrs{Name: p.name, Index: p.link}}
+		if err := g.links.LinkSetIsolated(link, true); err != nil {
+			return changes, fmt.Errorf("isolate bridge port %s: %w", p.name, err)
 		}
-		g.saved.record(savedPort+p.Attrs().Name, "off")
-		changes = append(changes, "bridge link set dev "+p.Attrs().Name+" isolated on")
+		g.saved.record(savedPort+p.name, "off")
+		changes = append(changes, "bridge link set dev "+p.name+" isolated on")
 	}
 	return changes, nil
+}
+
+// portState is a port of a bridge as the kernel describes it.
+type portState struct {
+	bridgePort
+	master   int // the bridge's interface index
+	isolated bool
+}
+
+// readBridgePort parses a link message of family AF_BRIDGE (br_fill_ifinfo in net/bridge/br_netlink.c). It reports false for a message
+// that does not tell whether the port is isolated: a network card with a switch of its own describes itself as well.
+func readBridgePort(b []byte) (p portState, ok bool) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return p, false
+	}
+	p.link = int(native32Of(b[4:]))
+	for kind, value := range nlmsg.Attributes(b[unix.SizeofIfInfomsg:]) {
+		switch kind {
+		case unix.IFLA_IFNAME:
+			p.name = textOf(value)
+		case unix.IFLA_MASTER:
+			p.master = int(native32Of(value))
+		case unix.IFLA_PROTINFO:
+			for kind, value := range nlmsg.Attributes(value) {
+				if kind == nl.IFLA_BRPORT_ISOLATED && len(value) > 0 {
+					p.isolated, ok = value[0] != 0, true
+				}
+			}
+		}
+	}
+	return p, ok
 }
 
 // applyRules reconciles the routing policy rules. Ours are those that look up one of our tables.
