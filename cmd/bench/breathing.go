@@ -15,10 +15,11 @@ import (
 type breathing struct {
 	*daemon
 	name       string
-	line       uint64          // bit/s
-	congestion string          // of all senders
-	most       time.Duration   // the most that the line may add to the 95th percentile of a call
-	delays     []time.Duration // to the internet, one after the other; none means no delay
+	line       uint64        // bit/s
+	congestion string        // of all senders
+	most       time.Duration // the most that the line may add to the 95th percentile of a call
+	away       *netlab.Distance
+	delays     []time.Duration // from the internet, one after the other; none means no delay
 }
 
 const (
@@ -47,13 +48,6 @@ func (b *bench) breathingLine(ctx context.Context, l breathing, lent uint64, aut
 	return l, nil
 }
 
-// setDelay delays everything that the internet sends to the line.
-func (l breathing) setDelay(ctx context.Context, delay time.Duration) error {
-	_, err := l.Internet.Run(ctx, "tc", "qdisc", "replace", "dev", l.Lenders[0].InternetIface, "root", "handle", "1:", "netem",
-		"delay", fmt.Sprintf("%dms", delay.Milliseconds()), "limit", "10000")
-	return err
-}
-
 // breathingResult is what residents got from such a line.
 type breathingResult struct {
 	jain, used, total float64       // Jain's index; the fraction of the line that was used; bit/s of goodput
@@ -72,10 +66,8 @@ func (s breathingResult) String() string {
 
 // run fills the line from cold, and measures during count packets of the calls.
 func (l breathing) run(ctx context.Context, count int, reverse bool) (s breathingResult, err error) {
-	for _, d := range l.delays[:min(1, len(l.delays))] {
-		if err := l.setDelay(ctx, d); err != nil {
-			return s, err
-		}
+	if len(l.delays) > 0 {
+		l.away.Set(l.delays[0])
 	}
 	if err := sleep(ctx, time.Second); err != nil { // for what the last round left in the queues
 		return s, err
@@ -124,9 +116,7 @@ func (l breathing) run(ctx context.Context, count int, reverse bool) (s breathin
 	parts := max(1, len(l.delays))
 	for i := range parts {
 		if i > 0 {
-			if err := l.setDelay(ctx, l.delays[i]); err != nil {
-				return s, err
-			}
+			l.away.Set(l.delays[i])
 			base += l.delays[i] - l.delays[i-1]
 		}
 		part, err := last.Echo(ctx, netlab.WebAddr, count/parts, callEvery)
@@ -215,32 +205,35 @@ func breathe(ctx context.Context, b *bench) (rows []row, err error) {
 // This is for emulated machines, whose kernel has what small ones lack, netem and fq_codel. The pauses of an emulated processor delay
 // packets too. So beside each row there is a fixed rate of nine tenths of the line, where nothing else delays them.
 func far(ctx context.Context, b *bench) (rows []row, err error) {
-	const near, away = 20 * time.Millisecond, 80 * time.Millisecond
-	var daemons []*daemon
+	const near, away, farLine = 20 * time.Millisecond, 80 * time.Millisecond, 20e6
+	var boxes []breathing
 	defer func() {
-		for _, d := range daemons {
-			err = errors.Join(err, d.Close())
+		for _, l := range boxes {
+			err = errors.Join(err, l.Close())
 		}
 	}()
-	for _, autorate := range []bool{true, false} {
-		lent := uint64(slowLine)
+	for i, autorate := range []bool{true, false} {
+		lent := uint64(farLine)
 		if !autorate {
 			lent = lent * 9 / 10
 		}
-		l, err := b.breathingLine(ctx, breathing{line: slowLine}, lent, autorate)
+		l, err := b.breathingLine(ctx, breathing{line: farLine}, lent, autorate)
 		if err != nil {
 			return nil, err
 		}
-		daemons = append(daemons, l.daemon)
+		boxes = append(boxes, l)
+		if boxes[i].away, err = l.Internet.AddDistance("away", l.Lenders[0].Line); err != nil {
+			return nil, err
+		}
 	}
 	var lines []variant[breathingResult]
 	var all []breathing // each with the law, then at the fixed rate
 	for _, congestion := range []string{"cubic", "bbr", netlab.QUIC} {
 		for _, delays := range [][]time.Duration{{near}, {away}, {near, away}} {
-			for i, rate := range []string{"10 lent", "a fixed 9"} {
+			for i, rate := range []string{"20 lent", "a fixed 18"} {
 				l := breathing{
-					daemon: daemons[i], name: fmt.Sprintf("%s of 10 Mbit/s, %s, %v away", rate, congestion, delays),
-					line: slowLine, congestion: congestion, delays: delays, most: 60 * time.Millisecond,
+					daemon: boxes[i].daemon, away: boxes[i].away, name: fmt.Sprintf("%s of 20 Mbit/s, %s, %v away", rate, congestion, delays),
+					line: farLine, congestion: congestion, delays: delays, most: 60 * time.Millisecond,
 				}
 				all = append(all, l)
 				lines = append(lines, variant[breathingResult]{l.name, func(ctx context.Context) (breathingResult, error) {
@@ -253,11 +246,11 @@ func far(ctx context.Context, b *bench) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	status, err := daemons[0].Status(ctx)
+	status, err := boxes[0].Status(ctx)
 	for i := 0; i < len(all); i += 2 {
 		r := all[i].row(results[i], direction(true))
 		r.what += ", " + status.Hotspot.Queue
-		r.beside = "a fixed 9 Mbit/s: " + measuredOf(results[i+1])
+		r.beside = "a fixed 18 Mbit/s: " + measuredOf(results[i+1])
 		rows = append(rows, r)
 	}
 	return rows, err

@@ -63,12 +63,13 @@ type Lender struct {
 	Router, NAS   *Host  // NAS is nil with Options.Direct
 	Interface     string // the box's interface to the lender
 	Box           netip.Prefix
-	Gateway       netip.Addr // the router; it also forwards DNS to the internet's name server
-	NASAddr       netip.Addr // the NAS serves LenderPage on port 80; no resident may reach it
-	LAN           *Cable     // from the box to the router
-	WAN           *Cable     // from the router to its line, or to the internet if there is none; nil with Options.Direct
-	SlowLink      *SlowLink  // nil if Options.Shape is zero
-	InternetIface string     // the internet's interface to this lender: the bytes it sends are those that the line delivers
+	Gateway       netip.Addr   // the router; it also forwards DNS to the internet's name server
+	NASAddr       netip.Addr   // the NAS serves LenderPage on port 80; no resident may reach it
+	LAN           *Cable       // from the box to the router
+	WAN           *Cable       // from the router to its line, or to the internet if there is none; nil with Options.Direct
+	SlowLink      *SlowLink    // nil if Options.Shape is zero
+	InternetIface string       // the internet's interface to this lender: the bytes it sends are those that the line delivers
+	Line          netip.Prefix // the addresses of both ends of the line
 
 	box    *Host
 	metric int
@@ -250,6 +251,7 @@ func (s *Scene) buildWAN(ctx context.Context, l *Lender, k int, shape Shape) (er
 	}
 	// A /30 of the documentation block for each line.
 	provider := netip.AddrFrom4([4]byte{203, 0, 113, byte(4*k + 1)})
+	l.Line = netip.PrefixFrom(provider, 30).Masked()
 	if err := errors.Join(
 		s.Internet.AddAddress(l.InternetIface, netip.PrefixFrom(provider, 30)),
 		l.Router.AddAddress(lenderWAN, netip.PrefixFrom(provider.Next(), 30)),
