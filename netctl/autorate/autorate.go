@@ -12,7 +12,8 @@
 //   - An answer that is late, or missing for long, shows a queue beyond the box. While there is one, what comes out of the
 //     line is its capacity. The rate is set below that, so that the queue drains.
 //   - Without a queue, while residents' packets wait in the box, the rate rises: fast if it is far below what the line carried
-//     recently, slowly near that, and more slowly on a line of steady capacity.
+//     recently, slowly near that, and more slowly on a line of steady capacity. There it stays below the capacity for seconds at a
+//     time: each attempt to rise above it is a queue for everybody.
 //   - Where the capacity of one tick says little about the next (flicker), a queue lowers the rate less, and the rate returns to a
 //     higher value: a controller that follows every change is always late, and a resident's single connection cannot follow.
 //   - If a line stood still and then carried more than the rate, the rate was not wrong.
@@ -176,9 +177,9 @@ func Update(s State, in Input) (State, Output) {
 	s.tokens = min(probeBurst, s.tokens+probesPerSecond*passed.Seconds())
 	gap := float64(calmProbeMs)
 	switch {
-	case s.down.alert(in.Now) || s.up.alert(in.Now) || e.doubt:
+	case s.down.alert(in.Now) || s.up.alert(in.Now) || e.doubt || s.down.searching() && s.down.climbing(in.Now):
 		gap = 0
-	case s.down.searching() || s.up.searching():
+	case s.down.searching() && !s.down.holding(in.Now) || s.up.searching():
 		gap = searchProbeMs
 	}
 	if s.sensor.silent || s.sensor.deaf {
@@ -198,9 +199,10 @@ func (s *State) rewind() {
 	s.probed, s.blamed, s.elevated = s.now, 0, episode{}
 	s.sensor.forget()
 	s.sensor.answered, s.sensor.answeredSent, s.sensor.deafSince, s.sensor.proved = s.now, s.now, s.now, s.now
+	s.sensor.shown = 0
 	for _, d := range [2]*direction{&s.down, &s.up} {
 		d.pause(0)
-		d.loaded, d.backlogged, d.risen = 0, 0, 0
+		d.loaded, d.backlogged, d.risen, d.holds = 0, 0, 0, 0
 		d.last, d.since, d.drainBy = s.now, s.now, s.now
 	}
 }

@@ -128,6 +128,23 @@ const (
 	steadyFactor   = 1.055
 	// plateauPart of that capacity is safe.
 	plateauPart = .94
+	// A download's rate stays on a plateau for holdMost seconds, but at first for less: holdEach times that for each queue after the
+	// first that ended on the plateau. Then it climbs, to find out whether the line carries more: climbRise a tick, and climbRiseMore
+	// for each second. On a line that carries just what is lent, each climb ends in a queue. With the hold, the 95th percentile of the
+	// wait there is 18 instead of 43 ms, a call's 20 instead of 45 ms, and .93 instead of .91 of the line is used (12 simulated runs).
+	holdMost      = 8
+	holdEach      = .15
+	climbRise     = .0035
+	climbRiseMore = .003
+	// A plateau is refuted if the rate rises to refutingPart of its capacity without a queue. From then on, the rise is at least
+	// refutedRise until the next queue. On a line whose capacity steps, holds waste it: each refuted plateau leaves constancyPart of
+	// the following holds, and makes the climb faster, at most by 1/climbLeast. Each queue that ends on a plateau takes back
+	// constancyBack of what is missing. On lines of two or four capacities by turns, .81 is used, and .82 without the hold (24 runs).
+	refutingPart  = 1.09
+	refutedRise   = .025
+	constancyPart = .05
+	constancyBack = .03
+	climbLeast    = .35
 	// On a calm line, where the capacities of calmCount queues agree within calmFactor:
 	calmRise     = .004
 	calmRiseMore = .001

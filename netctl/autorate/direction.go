@@ -32,6 +32,12 @@ type direction struct {
 	pasts    int
 	flicker  float64 // mean change of what the line carries from one tick to the next while there is a queue, in natural logarithm
 
+	// A plateau: the capacities of the last queues agree.
+	plateaus  int           // queues in a row that ended on it
+	holds     time.Duration // until then the rate does not rise above it
+	constancy float64       // how rarely a plateau was refuted: 1 is never
+	refuted   bool          // the line carried more than the last plateau, and there was no queue since
+
 	// A pending guess.
 	guessed   float64 // the rate before the guess; 0 if there is none
 	guessedAt time.Duration
@@ -61,7 +67,7 @@ type direction struct {
 }
 
 func newDirection(most float64, up bool) direction {
-	d := direction{up: up}
+	d := direction{up: up, constancy: 1}
 	d.limit(most)
 	return d
 }
@@ -95,6 +101,7 @@ func (d *direction) begin() {
 		d.rate = max(d.rate, againPart*d.safe)
 	}
 	d.queued, d.hadQueue, d.suspect, d.high, d.resume = false, false, 0, 0, 0
+	d.plateaus, d.refuted = 0, false
 	d.clamp()
 }
 
@@ -147,6 +154,12 @@ func (d *direction) unsettled(now, answered time.Duration) bool {
 // searching reports that the rate is rising.
 func (d *direction) searching() bool { return d.backlog && d.rate < d.most }
 
+// holding reports that the rate stays on a plateau for now.
+func (d *direction) holding(now time.Duration) bool { return d.plateaus > 0 && now < d.holds }
+
+// climbing reports that the rate leaves a plateau, to find out whether the line carries more.
+func (d *direction) climbing(now time.Duration) bool { return d.plateaus > 0 && now >= d.holds }
+
 func (d *direction) update(now, passed time.Duration, e evidence) {
 	if e.passive {
 		d.queued = false
@@ -185,6 +198,9 @@ func (d *direction) update(now, passed time.Duration, e evidence) {
 		d.stubborn = false
 	case d.queued:
 		d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe))
+	case d.guessed == 0 && d.climbing(now) && d.rate > d.plateau():
+		d.rate = d.plateau() // the line does not carry more: there is no need to wait for a queue
+		d.hold(now)
 	case d.guessed == 0:
 		d.rate *= 1 - easing
 	}
@@ -217,7 +233,7 @@ func (d *direction) guess(now time.Duration, e evidence, bad float64) {
 func (d *direction) cut(now time.Duration, e evidence, mean float64) {
 	lately := d.safe
 	if !d.queued {
-		d.queued, d.since, d.ticks, d.answered = true, now, 0, false
+		d.queued, d.since, d.ticks, d.answered, d.refuted = true, now, 0, false, false
 		d.rateBefore, d.safeBefore, d.peak = max(d.rate, d.before), d.safe, 0
 		d.capacity = mean
 		x := math.Pow(d.rateBefore, 1-dipWeight) * math.Pow(max(mean, d.least), dipWeight)
@@ -286,11 +302,37 @@ func (d *direction) end(now time.Duration) {
 		d.pasts = len(d.past)
 	}
 	if d.steady() {
-		n := d.pasts + len(d.past)
-		d.safe = plateauPart * (d.past[(n-1)%len(d.past)] + d.past[(n-2)%len(d.past)] + d.past[(n-3)%len(d.past)]) / 3
+		d.safe = d.plateau()
 		d.rate = max(d.rate, d.safe)
+		if !d.up { // an upload's queue comes directly after the box, and drains at once
+			d.hold(now)
+		}
+	} else {
+		d.plateaus = 0
 	}
 	d.rate = max(d.rate, backCapacity*min(d.capacity, d.safe), (backSafe+backBlur*d.blur())*d.safe)
+}
+
+// plateau returns the safe part of the capacity that the last three queues showed.
+func (d *direction) plateau() float64 {
+	sum := 0.0
+	for i := range 3 {
+		sum += d.past[(d.pasts-1-i+len(d.past))%len(d.past)]
+	}
+	return plateauPart * sum / 3
+}
+
+// hold keeps the rate on the plateau for a while.
+func (d *direction) hold(now time.Duration) {
+	d.plateaus++
+	d.constancy += constancyBack * (1 - d.constancy)
+	d.holds = now + time.Duration(holdMost*min(1, holdEach*float64(d.plateaus-1))*d.constancy*float64(time.Second))
+}
+
+// refute ends the plateau, since the line carries more.
+func (d *direction) refute() {
+	d.plateaus, d.refuted = 0, true
+	d.constancy *= constancyPart
 }
 
 // blur says how little one tick's bytes predict those of the next, from 0 to flickerMost.
@@ -327,6 +369,19 @@ func (d *direction) grow(now time.Duration, good float64) {
 		switch {
 		case d.steady():
 			g = min(riseMost, steadyRise+steadyRiseMore*calm)
+			switch {
+			case d.refuted:
+				g = max(g, refutedRise)
+			case d.plateaus == 0:
+			case d.rate > refutingPart*d.capacity:
+				d.refute()
+			case d.rate < d.plateau():
+				g = climbRise
+			case d.holding(now):
+				return
+			default:
+				g = (climbRise + climbRiseMore*(now-d.holds).Seconds()) / max(climbLeast, d.constancy)
+			}
 		case d.within(calmCount, calmFactor):
 			g = min(calmRiseMost, calmRise+calmRiseMore*calm)
 		default:

@@ -225,8 +225,28 @@ func TestCall(t *testing.T) {
 		t.Errorf("p95 of %.0f ms added", r.Down.Call)
 	}
 	fixed := sim.Run(sim.Setup{Down: sim.Steady(20, minute), Call: true, Seed: 1}, sim.Fixed{Down: 20e6})
-	if r, _ = play(t, sim.Setup{Down: sim.Steady(20, minute), Call: true}, autorate.Limits{Down: 20e6}); r.Down.Call > 60 || fixed.Down.Call < 300 {
+	if r, _ = play(t, sim.Setup{Down: sim.Steady(20, minute), Call: true}, autorate.Limits{Down: 20e6}); r.Down.Call > 30 || fixed.Down.Call < 300 {
 		t.Errorf("p95 of %.0f ms added on a line that is lent whole, %.0f without the law", r.Down.Call, fixed.Down.Call)
+	}
+}
+
+// TestPlateau: on a line of one capacity the rate stays below it most of the time. It finds out soon that the line carries more.
+func TestPlateau(t *testing.T) {
+	t.Parallel()
+	for seed := uint64(1); seed <= 4; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			_, w := play(t, sim.Setup{Down: sim.Steps(minute, 2*minute, 20, 40), Seed: seed}, autorate.Limits{Down: 40e6})
+			if p := w.between(minute/3, minute, func(o autorate.Output) bool { return o.Delay > 20*ms }); p > .15 {
+				t.Errorf("there is a queue in %.2f of the time", p)
+			}
+			if p := w.between(minute/3, minute, func(o autorate.Output) bool { return o.Down > 17e6 }); p < .85 {
+				t.Errorf("the rate is below 17 Mbit/s in %.2f of the time", 1-p)
+			}
+			if p := w.between(minute+15_000, 2*minute, func(o autorate.Output) bool { return o.Down > 32e6 }); p < .85 {
+				t.Errorf("after the step the rate is below 32 Mbit/s in %.2f of the time", 1-p)
+			}
+		})
 	}
 }
 

@@ -53,7 +53,8 @@ type sensor struct {
 
 	deaf      bool // the probes' delay does not follow the queue
 	deafSince time.Duration
-	contrary  int // long flows in a row while probes were short
+	contrary  int           // long flows in a row while probes were short
+	shown     time.Duration // when a probe last showed a queue; 0 if none did
 }
 
 func newSensor() sensor {
@@ -140,6 +141,7 @@ func (s *sensor) read(in Input, busy, flowing bool) evidence {
 			if t-s.base > badMs {
 				e.late = true
 				s.deaf, s.contrary = false, 0
+				s.shown = now
 			}
 			if last := s.newest(); t-s.base < 2*badMs && last-s.base < 2*badMs {
 				s.noise += .03 * (math.Abs(t-last) - s.noise)
@@ -243,6 +245,8 @@ const (
 	stale = time.Second
 	// deafFor is the time after which a target is believed again.
 	deafFor = 10 * time.Minute
+	// shownFor is how long a target that showed a queue is trusted.
+	shownFor = time.Minute
 	// longRun is the shortest time in which all flows must be long before their base is discarded.
 	longRun = 90 * time.Second
 )
@@ -259,7 +263,11 @@ func (s *sensor) listen(now time.Duration) {
 	// A target that answers without crossing the line is nearer than anything beyond it; if it is also next door, few flows are enough.
 	// A target next door need not look nearer, since one flow whose start was read late was measured too short: then many flows decide.
 	enough, nearer, nextDoor := 2*s.enough(), s.base < s.flowBase/2, s.base < nextDoorMs
-	if nearer && nextDoor {
+	switch {
+	case s.shown != 0 && now-s.shown < shownFor:
+		// It has just shown a queue. So it is not suspected, unless there are many flows: a Wi-Fi link can delay the lender's own modem.
+		enough = 3 * s.enough()
+	case nearer && nextDoor:
 		enough = (s.enough() + 1) / 2
 	}
 	if (nearer || nextDoor) && s.contrary >= enough && s.low-s.flowBase > deafMs {
