@@ -201,9 +201,8 @@ func breathe(ctx context.Context, b *bench) (rows []row, err error) {
 	return rows, nil
 }
 
-// far fills slow lines to an internet at a distance, which in one case grows, as when a phone changes cells. The boxes take turns.
-// This is for emulated machines, whose kernel has what small ones lack, netem and fq_codel. The pauses of an emulated processor delay
-// packets too. So beside each row there is a fixed rate of nine tenths of the line, where nothing else delays them.
+// far fills lines to an internet at a distance, which in one case grows, as when a phone changes cells. The boxes take turns. Beside each
+// row there is a fixed rate of nine tenths of the line, as somebody would lend who knew the line.
 func far(ctx context.Context, b *bench) (rows []row, err error) {
 	const near, away, farLine = 20 * time.Millisecond, 80 * time.Millisecond, 20e6
 	var boxes []breathing

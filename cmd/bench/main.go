@@ -73,7 +73,7 @@ var measurements = []measurement[row]{
 	{name: "fairness", about: "eight residents on one line, and another's ping through it", run: fairness},
 	{name: "bystander", about: "the ping alone, on a slow line with one neighbour: for emulated machines", run: bystander, onRequest: true},
 	{name: "lines", about: "rates that follow a line, beside the fixed rate: a simulation", run: lines},
-	{name: "far", about: "a line that carries just what is lent, to an internet at a distance: needs netem, as in emulated machines", run: far, onRequest: true},
+	{name: "far", about: "a line that carries just what is lent, to an internet at a distance: ten minutes a round", run: far, onRequest: true},
 	{name: "press", about: "from the button to the first byte from the internet", run: press, peer: true},
 	{name: "pages", about: "the first page, the redirect and a lesson, beside a bare Go handler", run: pages, peer: true},
 	{name: "technician", about: "residents' pages while a technician works, beside the same while nobody does", run: technician},

@@ -219,6 +219,30 @@ func TestDirect(t *testing.T) {
 	}
 }
 
+// TestDistance moves the internet away and back. TCP connections survive it, and packets keep their order.
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	s := scene(t, netlab.Options{})
+	const away = 80 * time.Millisecond
+	d := ok(s.Internet.AddDistance("away", s.Lenders[0].Line))(t)
+	trips := func() []time.Duration {
+		t.Helper()
+		return ok(s.Box.Echo(t.Context(), netlab.WebAddr, 20, 5*time.Millisecond))(t)
+	}
+	d.Set(away)
+	if least := slices.Min(trips()); least < away {
+		t.Errorf("a round trip took %v, %v away", least, away)
+	}
+	bulk := netlab.Bulk{From: s.Box, To: s.Internet.Host, Addr: netlab.WebAddr, Streams: 2, Reverse: true}
+	transfer := ok(bulk.Start(t.Context()))(t)
+	eventually(t, "1 MB", func() bool { return transfer.Total() > 1e6 })
+	d.Set(0)
+	eventually(t, "a short round trip", func() bool { return slices.Min(trips()) < away })
+	before := transfer.Total()
+	eventually(t, "1 MB more", func() bool { return transfer.Total() > before+1e6 })
+	must(t, transfer.Stop())
+}
+
 // TestSlowLink sends through a slow link. Its rate is an upper bound under any load. A busy machine may stay below it, so as the
 // lower bound the test only requires that a second's worth arrives at all.
 func TestSlowLink(t *testing.T) {
