@@ -166,7 +166,8 @@ func TestDeadWayOut(t *testing.T) {
 	f.waitSound()
 
 	first := carried
-	waitFor(t, 2*patience, "a probe on the line that nobody uses", func() error { // on a busy machine the first may be yet to come
+	// A probe comes every two minutes, later if another line has just queried the same zone.
+	waitFor(t, 4*patience, "a packet on the line that nobody uses", func() error {
 		if carried = f.counted(idle) - first; carried == 0 {
 			return fmt.Errorf("it carried nothing")
 		}
