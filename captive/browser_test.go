@@ -43,7 +43,7 @@ func TestPressWithoutScripts(t *testing.T) {
 
 	var title, button, refresh string
 	var refreshes bool
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(360, 740),
@@ -68,7 +68,7 @@ func TestPressWithoutScripts(t *testing.T) {
 	// In the last minutes the first page and the session's page have a button that makes the session longer.
 	b.pass(func(s *state.Session) { s.Left, s.Extends = 8*time.Minute, true })
 	var before, after string
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		chromedp.Navigate(site+"/"),
 		chromedp.Click(`a[href="/session"]`),
 		chromedp.WaitVisible(`form[action="/session/end"] button`),
@@ -85,7 +85,7 @@ func TestPressWithoutScripts(t *testing.T) {
 
 	// When the day's data is used, the session continues slowly: the page says so.
 	b.pass(slowly)
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		chromedp.Navigate(site+"/session"),
 		chromedp.WaitVisible(`form[action="/session/end"] button`),
 		chromedp.Text("main", &before),
@@ -105,7 +105,7 @@ func TestPressWithoutScripts(t *testing.T) {
 		t.Errorf("in the slow lane the first page says %q", after)
 	}
 
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		chromedp.Click(`form[action="/session/end"] button`),
 		chromedp.WaitVisible(`form[action="/session"] button`),
 		chromedp.Text("h1", &before),
@@ -157,7 +157,7 @@ func TestEssentialWithoutScripts(t *testing.T) {
 	var sideways bool
 	var lowest float64
 	const heights = `[...document.querySelectorAll("main a")].map(a => a.getBoundingClientRect().height)`
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(320, 640),
@@ -206,7 +206,7 @@ func TestLessonsWithoutScripts(t *testing.T) {
 	site := "http://partage.internal:" + port
 	run := func(actions ...chromedp.Action) {
 		t.Helper()
-		if err := chromedp.Run(ctx, actions...); err != nil {
+		if err := webtest.Run(ctx, actions...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -292,7 +292,7 @@ func TestLessonsPrint(t *testing.T) {
 	for _, path := range lessons.Own().Paths() {
 		for _, slug := range path.Lessons {
 			file := filepath.Join(t.TempDir(), slug)
-			err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+slug+"?lang=fr"),
+			err := webtest.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+slug+"?lang=fr"),
 				chromedp.ActionFunc(func(ctx context.Context) error {
 					const a4Width, a4Height = 8.27, 11.69 // inches
 					pdf, _, err := print.PrintToPDF().WithPaperWidth(a4Width).WithPaperHeight(a4Height).WithPreferCSSPageSize(true).Do(ctx)
@@ -367,7 +367,7 @@ func TestKeyboard(t *testing.T) {
 	ctx, _ := webtest.Browser(t)
 	for _, path := range []string{"/", "/tutorials", "/tutorials/wifi", "/tutorials/wifi/2"} {
 		var wanted []string
-		err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+path),
+		err := webtest.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+path),
 			chromedp.Evaluate(`[...document.querySelectorAll("a,button,input:not([type=hidden]),summary")]
 				.filter(e => e.checkVisibility()).map(e => e.outerHTML)`, &wanted))
 		if err != nil {
@@ -375,7 +375,7 @@ func TestKeyboard(t *testing.T) {
 		}
 		for i, want := range wanted {
 			var got, outline string
-			err := chromedp.Run(ctx, chromedp.KeyEvent(kb.Tab),
+			err := webtest.Run(ctx, chromedp.KeyEvent(kb.Tab),
 				chromedp.Evaluate(`document.activeElement.outerHTML`, &got),
 				chromedp.Evaluate(`getComputedStyle(document.activeElement).outline`, &outline))
 			if err != nil {
@@ -387,7 +387,7 @@ func TestKeyboard(t *testing.T) {
 		}
 	}
 	var there string
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		chromedp.Focus(`a[rel="next"]`, chromedp.ByQuery), chromedp.KeyEvent(kb.Enter),
 		chromedp.WaitVisible(`a[href="/tutorials/wifi/4"]`, chromedp.ByQuery), chromedp.Location(&there))
 	if err != nil || !strings.HasSuffix(there, "/tutorials/wifi/3") {

@@ -118,7 +118,7 @@ func TestLessonFileWithoutNetwork(t *testing.T) {
 	withPictures(t, b)
 	s := newServer(b)
 	ctx, asked := webtest.Browser(t)
-	if err := chromedp.Run(ctx, network.Enable(), network.EmulateNetworkConditions(true, 0, -1, -1)); err != nil {
+	if err := webtest.Run(ctx, network.Enable(), network.EmulateNetworkConditions(true, 0, -1, -1)); err != nil {
 		t.Fatal(err)
 	}
 	j := webtest.NewJudge(t, ctx)
@@ -137,7 +137,7 @@ func TestLessonFileWithoutNetwork(t *testing.T) {
 			t.Error(flaw)
 		}
 		var title string
-		if err := chromedp.Run(ctx, chromedp.Text("h1", &title, chromedp.ByQuery)); err != nil || title != want[2] {
+		if err := webtest.Run(ctx, chromedp.Text("h1", &title, chromedp.ByQuery)); err != nil || title != want[2] {
 			t.Errorf("%s: the title is %q, %v", slug, title, err)
 		}
 	}
@@ -162,7 +162,7 @@ func TestStoryFits(t *testing.T) {
 	ctx, _ := webtest.Browser(t)
 	for _, code := range []string{"fr", "ar"} {
 		for _, path := range []string{"wifi/1", longestHeading(code)} {
-			err := chromedp.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+path+"?lang="+code))
+			err := webtest.Run(ctx, chromedp.Navigate("http://partage.internal:"+port+"/tutorials/"+path+"?lang="+code))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -172,7 +172,7 @@ func TestStoryFits(t *testing.T) {
 					Picture, Heading, Turn, Languages, Foot [2]float64 // top and bottom
 					Height                                  float64
 				}
-				err := chromedp.Run(ctx, chromedp.EmulateViewport(size[0], size[1]), chromedp.Evaluate(`(() => {
+				err := webtest.Run(ctx, chromedp.EmulateViewport(size[0], size[1]), chromedp.Evaluate(`(() => {
 					const at = s => { const r = document.querySelector(s).getBoundingClientRect(); return [r.top, r.bottom]; };
 					return {Drawing: document.querySelector(".story .drawing").getBoundingClientRect().height, Scrolled: scrollY,
 						Picture: at(".story .drawing"), Heading: at(".story h1"), Turn: at(".turn"), Languages: at(".languages"), Foot: at("footer"),

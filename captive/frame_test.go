@@ -130,7 +130,7 @@ func TestHostilePack(t *testing.T) {
 	open := func(url string) (tab context.Context) {
 		t.Helper()
 		tab, _ = webtest.Tab(t, browser)
-		if err := chromedp.Run(tab, chromedp.EmulateViewport(800, 800), chromedp.Navigate(url)); err != nil {
+		if err := webtest.Run(tab, chromedp.EmulateViewport(800, 800), chromedp.Navigate(url)); err != nil {
 			t.Fatalf("open %s: %v", url, err)
 		}
 		return tab
@@ -139,7 +139,7 @@ func TestHostilePack(t *testing.T) {
 	press := func(tab context.Context) (err error) {
 		for range 5 {
 			once, cancel := context.WithTimeout(tab, 5*time.Second)
-			err = chromedp.Run(once, chromedp.MouseClickXY(400, 600))
+			err = webtest.Run(once, chromedp.MouseClickXY(400, 600))
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				break
@@ -167,7 +167,7 @@ func TestHostilePack(t *testing.T) {
 	}
 	for name, tab := range tabs {
 		var at, title string
-		if err := chromedp.Run(tab, chromedp.Location(&at), chromedp.Text("h1", &title, chromedp.ByQuery)); err != nil {
+		if err := webtest.Run(tab, chromedp.Location(&at), chromedp.Text("h1", &title, chromedp.ByQuery)); err != nil {
 			t.Fatal(err)
 		}
 		if at != ours+"/packs/"+name || title != "A game" || lured.has("/framed/"+name) {
@@ -231,7 +231,7 @@ func TestPackLoadsItsParts(t *testing.T) {
 	}
 	browser, _ := webtest.Browser(t)
 	tab, _ := webtest.Tab(t, browser)
-	if err := chromedp.Run(tab, chromedp.Navigate("http://partage.internal:"+port+"/packs/jeu")); err != nil {
+	if err := webtest.Run(tab, chromedp.Navigate("http://partage.internal:"+port+"/packs/jeu")); err != nil {
 		t.Fatal(err)
 	}
 	select {

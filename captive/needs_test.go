@@ -42,7 +42,7 @@ func TestNeedsInDanger(t *testing.T) {
 	ctx, _ := webtest.Browser(t)
 	site := "http://partage.internal:" + port
 	var title, heading, away, number string
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(320, 640),
@@ -120,7 +120,7 @@ func TestNeedsInArabic(t *testing.T) {
 	ctx, _ := webtest.Browser(t)
 	var direction, heading, toShow string
 	var sideways bool
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "ar-DZ,ar;q=0.9"}),
 		chromedp.EmulateViewport(320, 640),

@@ -311,7 +311,7 @@ func TestPlacesWithoutScripts(t *testing.T) {
 	var hours, number, street, back string
 	var sideways bool
 	var ok bool
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(320, 640),

@@ -140,7 +140,7 @@ func TestLendADrill(t *testing.T) {
 	site := "http://partage.internal:" + port
 	var problem, kept, title, ticket string
 	var sideways bool
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(320, 640),
@@ -197,7 +197,7 @@ func TestRateAService(t *testing.T) {
 			chromedp.Text("h1", title, chromedp.ByQuery),
 		}
 	}
-	err = chromedp.Run(ctx,
+	err = webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(360, 740),

@@ -79,7 +79,7 @@ func shootHere(t *testing.T, ctx context.Context, name string) {
 	for _, scheme := range []string{"light", "dark"} {
 		for _, width := range []int64{320, 1280} {
 			var picture []byte
-			err := chromedp.Run(ctx, chromedp.EmulateViewport(width, 800),
+			err := webtest.Run(ctx, chromedp.EmulateViewport(width, 800),
 				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
 				chromedp.FullScreenshot(&picture, 100))
 			if err == nil {
@@ -90,7 +90,7 @@ func shootHere(t *testing.T, ctx context.Context, name string) {
 			}
 		}
 	}
-	if err := chromedp.Run(ctx, chromedp.EmulateViewport(320, 640)); err != nil {
+	if err := webtest.Run(ctx, chromedp.EmulateViewport(320, 640)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -103,7 +103,7 @@ func TestPosterInBrowser(t *testing.T) {
 	for size, sheet := range map[string]int{"a4": 2, "a6": 2, "stickers": 12} {
 		var codes []*cdp.Node
 		path := v.site + "/admin/poster?size=" + size + "&langs=fr,ar,uk"
-		if err := chromedp.Run(v.ctx, chromedp.Navigate(path), chromedp.Nodes(`svg.code`, &codes, chromedp.ByQueryAll)); err != nil {
+		if err := webtest.Run(v.ctx, chromedp.Navigate(path), chromedp.Nodes(`svg.code`, &codes, chromedp.ByQueryAll)); err != nil {
 			t.Fatal(err)
 		}
 		if len(codes) != 3*sheet {
@@ -111,7 +111,7 @@ func TestPosterInBrowser(t *testing.T) {
 		}
 		for i, want := range []string{posterJoin, "http://partage.internal/"} {
 			var shot []byte
-			if err := chromedp.Run(v.ctx, chromedp.Screenshot([]cdp.NodeID{codes[i].NodeID}, &shot, chromedp.ByNodeID)); err != nil {
+			if err := webtest.Run(v.ctx, chromedp.Screenshot([]cdp.NodeID{codes[i].NodeID}, &shot, chromedp.ByNodeID)); err != nil {
 				t.Fatal(err)
 			}
 			if got, err := readCode(shot); err != nil || got != want {
@@ -119,7 +119,7 @@ func TestPosterInBrowser(t *testing.T) {
 			}
 		}
 		var pdf, shot []byte
-		err := chromedp.Run(v.ctx, chromedp.FullScreenshot(&shot, 100), chromedp.ActionFunc(func(ctx context.Context) (err error) {
+		err := webtest.Run(v.ctx, chromedp.FullScreenshot(&shot, 100), chromedp.ActionFunc(func(ctx context.Context) (err error) {
 			pdf, _, err = pages.PrintToPDF().WithPreferCSSPageSize(true).WithPrintBackground(true).Do(ctx)
 			return err
 		}))

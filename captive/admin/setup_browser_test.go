@@ -107,14 +107,14 @@ func shoot(t *testing.T, ctx context.Context, page, name string) {
 	}
 	for _, width := range []int{320, 390, 1280} {
 		var picture []byte
-		if err := chromedp.Run(ctx, chromedp.EmulateViewport(int64(width), 800), chromedp.Navigate(page), chromedp.FullScreenshot(&picture, 100)); err != nil {
+		if err := webtest.Run(ctx, chromedp.EmulateViewport(int64(width), 800), chromedp.Navigate(page), chromedp.FullScreenshot(&picture, 100)); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(folder, name+"-"+strconv.Itoa(width)+".png"), picture, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := chromedp.Run(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(page)); err != nil {
+	if err := webtest.Run(ctx, chromedp.EmulateViewport(320, 640), chromedp.Navigate(page)); err != nil {
 		t.Fatal(err)
 	}
 }

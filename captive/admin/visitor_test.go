@@ -59,11 +59,11 @@ func (v *visitor) does(actions ...chromedp.Action) {
 	v.Helper()
 	ctx, cancel := context.WithTimeout(v.ctx, actionLimit)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	if err := webtest.Run(ctx, actions...); err != nil {
 		var at, page string
 		ctx, cancel := context.WithTimeout(v.ctx, time.Second)
 		defer cancel()
-		_ = chromedp.Run(ctx, chromedp.Location(&at), chromedp.OuterHTML("main", &page, chromedp.ByQuery)) // only for a better error message
+		_ = webtest.Run(ctx, chromedp.Location(&at), chromedp.OuterHTML("main", &page, chromedp.ByQuery)) // only for a better error message
 		v.Fatalf("%v at %s:\n%s", err, at, page)
 	}
 }

@@ -68,7 +68,7 @@ func TestAgendaOnAPhone(t *testing.T) {
 	site := serveAgenda(t, b)
 	ctx, asked := webtest.Browser(t)
 	var door, event, file string
-	err := chromedp.Run(ctx,
+	err := webtest.Run(ctx,
 		chromedp.EmulateViewport(320, 640),
 		chromedp.Navigate(site+"/?lang=fr"),
 		chromedp.Text(`.door[href^="/agenda"]`, &door, chromedp.ByQuery),

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -219,6 +220,33 @@ func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func
 		t.Fatal(err)
 	}
 	return ctx, asked
+}
+
+// Run runs actions in a tab, one after the other. An action that found its element in a page just before the next page replaced it is
+// repeated: after a press, both pages may have such an element, or the tab may answer late on a busy machine.
+func Run(ctx context.Context, actions ...chromedp.Action) error {
+	for _, a := range actions {
+		if all, ok := a.(chromedp.Tasks); ok {
+			if err := Run(ctx, all...); err != nil {
+				return err
+			}
+			continue
+		}
+		err := chromedp.Run(ctx, a)
+		for replaced(err) && ctx.Err() == nil {
+			err = chromedp.Run(ctx, a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replaced reports that an element's page was replaced, as Chromium's protocol says it (InspectorDOMAgent::AssertNode).
+func replaced(err error) bool {
+	of, ok := errors.AsType[*cdproto.Error](err)
+	return ok && strings.Contains(of.Message, "ode with given id")
 }
 
 // listen reports the URLs that a tab requests.

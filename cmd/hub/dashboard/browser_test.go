@@ -33,7 +33,7 @@ func TestBrowser(t *testing.T) {
 	site := "https://partage.internal:" + at.Port()
 	ctx, asked := webtest.Browser(t)
 	var title, done string
-	if err := chromedp.Run(ctx,
+	if err := webtest.Run(ctx,
 		emulation.SetScriptExecutionDisabled(true),
 		network.SetExtraHTTPHeaders(network.Headers{"Accept-Language": "fr-FR"}),
 		chromedp.EmulateViewport(320, 640),
@@ -88,7 +88,7 @@ func keep(t *testing.T, tab context.Context, name, page string) {
 		scheme string
 	}{{320, "light"}, {1280, "dark"}, {1280, "light"}} {
 		var picture []byte
-		if err := chromedp.Run(tab, chromedp.EmulateViewport(look.width, 900),
+		if err := webtest.Run(tab, chromedp.EmulateViewport(look.width, 900),
 			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}),
 			chromedp.Navigate(page), chromedp.FullScreenshot(&picture, 100)); err != nil {
 			t.Fatal(err)
