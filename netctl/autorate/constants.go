@@ -136,11 +136,12 @@ const (
 	holdEach      = .15
 	climbRise     = .0035
 	climbRiseMore = .003
-	// A plateau is refuted if the rate rises to refutingPart of its capacity without a queue. From then on, the rise is at least
-	// refutedRise until the next queue. On a line whose capacity steps, holds waste it: each refuted plateau leaves constancyPart of
-	// the following holds, and makes the climb faster, at most by 1/climbLeast. Each queue that ends on a plateau takes back
-	// constancyBack of what is missing. On lines of two or four capacities by turns, .81 is used, and .82 without the hold (24 runs).
-	refutingPart  = 1.09
+	// A plateau is refuted if the line carries more than refutingPart of its capacity without a queue. From then on, the rise is at
+	// least refutedRise until the next queue. On a line whose capacity steps, holds waste it: each refuted plateau leaves
+	// constancyPart of the following holds, and makes the climb faster, at most by 1/climbLeast. Each queue that ends on a plateau
+	// takes back constancyBack of what is missing. On lines of two or four capacities by turns, .83 is used, and .82 without the hold
+	// (24 runs).
+	refutingPart  = 1.06
 	refutedRise   = .025
 	constancyPart = .05
 	constancyBack = .03

@@ -373,7 +373,7 @@ func (d *direction) grow(now time.Duration, good float64) {
 			case d.refuted:
 				g = max(g, refutedRise)
 			case d.plateaus == 0:
-			case d.rate > refutingPart*d.capacity:
+			case d.mean()-d.lost > refutingPart*d.capacity:
 				d.refute()
 			case d.rate < d.plateau():
 				g = climbRise
