@@ -50,9 +50,19 @@ func TestNewBox(t *testing.T) {
 		admitted(t, station, guest.Network{SSID: ssid, Security: guest.Open, Channel: w.Channel})
 	})
 	t.Run("is reset by its button", func(t *testing.T) {
-		must(t, button.Set(true))
-		began := time.Now()
-		waitMatch(t, light, hw.Holds[hw.Reset], 25*time.Second)
+		// The light says so for five seconds, 50 ms at a time. An emulated machine with other tests in it may miss that. After 20 s the
+		// button counts as stuck and asks for nothing.
+		var began time.Time
+		var err error
+		for range 3 {
+			must(t, button.Set(true))
+			began = time.Now()
+			if err = light.Await(patience(t, 25*time.Second), hw.Holds[hw.Reset], slack); err == nil {
+				break
+			}
+			must(t, button.Set(false))
+		}
+		must(t, err)
 		if d := time.Since(began); d > 19*time.Second {
 			t.Fatalf("the light said so after %s only", d)
 		}
