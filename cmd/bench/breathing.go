@@ -15,11 +15,11 @@ import (
 type breathing struct {
 	*daemon
 	name       string
-	line       uint64        // bit/s
-	congestion string        // of all senders
-	most       time.Duration // the most that the line may add to the 95th percentile of a call
-	away       *netlab.Distance
-	delays     []time.Duration // from the internet, one after the other; none means no delay
+	line       uint64           // bit/s
+	congestion string           // of all senders
+	most       time.Duration    // the most that the line may add to the 95th percentile of a call
+	away       *netlab.Distance // of the internet; nil without delays
+	delays     []time.Duration  // from the internet, one after the other; none means no delay
 }
 
 const (

@@ -128,8 +128,8 @@ const (
 	steadyFactor   = 1.055
 	// plateauPart of that capacity is safe.
 	plateauPart = .94
-	// A download's rate stays on a plateau for holdMost seconds, but at first for less: holdEach times that for each queue after the
-	// first that ended on the plateau. Then it climbs, to find out whether the line carries more: climbRise a tick, and climbRiseMore
+	// A download's rate stays on a plateau for holdMost seconds, but at first for less: holdEach times that for each time after the
+	// first that the rate came back to it. Then it climbs, to find out whether the line carries more: climbRise a tick, and climbRiseMore
 	// for each second. On a line that carries just what is lent, each climb ends in a queue. With the hold, the 95th percentile of the
 	// wait there is 18 instead of 43 ms, a call's 20 instead of 45 ms, and .93 instead of .91 of the line is used (12 simulated runs).
 	holdMost      = 8
@@ -138,9 +138,9 @@ const (
 	climbRiseMore = .003
 	// A plateau is refuted if the line carries more than refutingPart of its capacity without a queue. From then on, the rise is at
 	// least refutedRise until the next queue. On a line whose capacity steps, holds waste it: each refuted plateau leaves
-	// constancyPart of the following holds, and makes the climb faster, at most by 1/climbLeast. Each queue that ends on a plateau
-	// takes back constancyBack of what is missing. On lines of two or four capacities by turns, .83 is used, and .82 without the hold
-	// (24 runs).
+	// constancyPart of the following holds, and makes the climb faster, at most by 1/climbLeast. Each time that the rate comes back to
+	// a plateau, constancyBack of what is missing comes back. On lines of two or four capacities by turns, .83 is used, and .82 without
+	// the hold (24 runs).
 	refutingPart  = 1.06
 	refutedRise   = .025
 	constancyPart = .05

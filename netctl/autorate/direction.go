@@ -33,7 +33,7 @@ type direction struct {
 	flicker  float64 // mean change of what the line carries from one tick to the next while there is a queue, in natural logarithm
 
 	// A plateau: the capacities of the last queues agree.
-	plateaus  int           // queues in a row that ended on it
+	plateaus  int           // times in a row that the rate came back to it
 	holds     time.Duration // until then the rate does not rise above it
 	constancy float64       // how rarely a plateau was refuted: 1 is never
 	refuted   bool          // the line carried more than the last plateau, and there was no queue since
@@ -304,7 +304,7 @@ func (d *direction) end(now time.Duration) {
 	if d.steady() {
 		d.safe = d.plateau()
 		d.rate = max(d.rate, d.safe)
-		if !d.up { // an upload's queue comes directly after the box, and drains at once
+		if !d.up { // an upload's bytes follow the rate, so they could not refute a plateau
 			d.hold(now)
 		}
 	} else {

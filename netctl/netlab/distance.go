@@ -34,7 +34,7 @@ type delayed struct {
 	packet []byte
 }
 
-// AddDistance delays what the host itself sends to a network, by nothing at first. The interface gets the name.
+// AddDistance delays what the host itself sends to a network, by nothing at first. The interface gets the name. A host has one distance.
 func (h *Host) AddDistance(name string, network netip.Prefix) (*Distance, error) {
 	d, err := h.addDistance(name, network)
 	if err != nil {

@@ -69,7 +69,7 @@ type Lender struct {
 	WAN           *Cable       // from the router to its line, or to the internet if there is none; nil with Options.Direct
 	SlowLink      *SlowLink    // nil if Options.Shape is zero
 	InternetIface string       // the internet's interface to this lender: the bytes it sends are those that the line delivers
-	Line          netip.Prefix // the addresses of both ends of the line
+	Line          netip.Prefix // the addresses of both ends of the line; zero with Options.Direct
 
 	box    *Host
 	metric int

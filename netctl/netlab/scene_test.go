@@ -219,25 +219,29 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestDistance moves the internet away and back. TCP connections survive it, and packets keep their order.
+// TestDistance moves the internet away and back, while TCP connections carry data.
 func TestDistance(t *testing.T) {
 	t.Parallel()
 	s := scene(t, netlab.Options{})
 	const away = 80 * time.Millisecond
 	d := ok(s.Internet.AddDistance("away", s.Lenders[0].Line))(t)
-	trips := func() []time.Duration {
+	trip := func() time.Duration { // the shortest of some
 		t.Helper()
-		return ok(s.Box.Echo(t.Context(), netlab.WebAddr, 20, 5*time.Millisecond))(t)
+		trips := ok(s.Box.Echo(t.Context(), netlab.WebAddr, 20, 5*time.Millisecond))(t)
+		if len(trips) == 0 {
+			t.Fatal("no datagram came back")
+		}
+		return slices.Min(trips)
 	}
 	d.Set(away)
-	if least := slices.Min(trips()); least < away {
+	if least := trip(); least < away {
 		t.Errorf("a round trip took %v, %v away", least, away)
 	}
 	bulk := netlab.Bulk{From: s.Box, To: s.Internet.Host, Addr: netlab.WebAddr, Streams: 2, Reverse: true}
 	transfer := ok(bulk.Start(t.Context()))(t)
 	eventually(t, "1 MB", func() bool { return transfer.Total() > 1e6 })
 	d.Set(0)
-	eventually(t, "a short round trip", func() bool { return slices.Min(trips()) < away })
+	eventually(t, "a short round trip", func() bool { return trip() < away })
 	before := transfer.Total()
 	eventually(t, "1 MB more", func() bool { return transfer.Total() > before+1e6 })
 	must(t, transfer.Stop())

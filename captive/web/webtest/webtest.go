@@ -222,6 +222,9 @@ func Tab(t testing.TB, browser context.Context) (ctx context.Context, asked func
 	return ctx, asked
 }
 
+// repeats is how often an action is repeated: each time it waits for its element in the page that is there now.
+const repeats = 5
+
 // Run runs actions in a tab, one after the other. An action that found its element in a page just before the next page replaced it is
 // repeated: after a press, both pages may have such an element, or the tab may answer late on a busy machine.
 func Run(ctx context.Context, actions ...chromedp.Action) error {
@@ -233,7 +236,7 @@ func Run(ctx context.Context, actions ...chromedp.Action) error {
 			continue
 		}
 		err := chromedp.Run(ctx, a)
-		for replaced(err) && ctx.Err() == nil {
+		for i := 0; i < repeats && replaced(err); i++ {
 			err = chromedp.Run(ctx, a)
 		}
 		if err != nil {
