@@ -284,16 +284,23 @@ func ticks(size, rate uint64) uint32 {
 
 // splitMajor returns the major number of a class's TBF, which must be known for the queue below it, and false if there is none. The
 // kernel assigns no major number below 0x8000 itself, nor 0x8000 (qdisc_alloc_handle of net/sched/sch_api.c).
+// A slow lane's is between those of residents, since networks that have lanes use a quarter of the minors for residents.
 func splitMajor(minor uint16) (uint16, bool) {
-	if minor == netctl.HTBMajor {
+	const lanes = netctl.MinorSlowLanes / 2 // how many there may be
+	switch {
+	case minor == netctl.HTBMajor:
 		return 0x8000, true
+	case minor >= netctl.MinorSlowLanes:
+		return minor - lanes, minor < netctl.MinorSlowLanes+lanes
 	}
-	return minor, minor < 0x8000
+	return minor, true
 }
 
 // leafOf returns the kind of the class's queue, given the kernel's best kind.
 func leafOf(c class, best leafQueue) leafQueue {
-	if _, ok := splitMajor(c.minor); !ok || !c.split {
+	_, ok := splitMajor(c.minor)
+	wide := c.minor >= netctl.MinorSlowLanes && c.prio != slowPriority // a resident's in a network without lanes
+	if !ok || wide || !c.split {
 		best.split = false
 	}
 	return best
@@ -302,9 +309,10 @@ func leafOf(c class, best leafQueue) leafQueue {
 // putLeaf gives a class its own queue.
 func (d device) putLeaf(c class, best leafQueue) []request {
 	q := leafOf(c, best)
-	bytes := queueBytes(c.ceil)
+	bytes, frames := queueBytes(c.ceil), framesBytes(c.ceil)
 	if c.prio == slowPriority {
 		bytes = slowQueueBytes(c.ceil)
+		frames = bytes
 	}
 	if !q.split {
 		return []request{d.putQueue(handle(c.minor), q.kind, bytes)}
@@ -312,7 +320,7 @@ func (d device) putLeaf(c class, best leafQueue) []request {
 	major, _ := splitMajor(c.minor)
 	opt := make([]byte, 36) // struct tc_tbf_qopt
 	rateSpec(opt[0:], splitRate)
-	binary.NativeEndian.PutUint32(opt[24:], framesBytes(c.ceil))
+	binary.NativeEndian.PutUint32(opt[24:], frames)
 	all := []request{{
 		kind: unix.RTM_NEWQDISC, flags: unix.NLM_F_CREATE | unix.NLM_F_REPLACE,
 		body: slices.Concat(trafficHeader(d.link, uint32(major)<<16, handle(c.minor)), attr(tcaKind, text(splitter)),

@@ -47,15 +47,15 @@ func slowClasses(s netctl.Shaper, c netctl.Class, sessions int) (all, each class
 	return all, class{
 		parent: netctl.MinorSlow,
 		rate:   max(1, min(all.rate/uint64(powerOfTwo(max(8, sessions))), lane)), ceil: lane,
-		quantum: quantum(lane), prio: slowPriority, leaf: true,
+		quantum: quantum(lane), prio: slowPriority, leaf: true, split: needsSplit(lane),
 	}
 }
 
 // slowMinor returns the minor of the slow lane of the resident whose own class has this minor.
 func slowMinor(minor uint16) uint16 { return netctl.MinorSlowLanes + minor }
 
-// slowQueueBytes returns the length of a slow lane's queue. A longer offloaded packet is dropped, so that its sender makes smaller
-// ones: one of 64 kB would fill the lane for seconds.
+// slowQueueBytes returns the length of a slow lane's queue. Without TBF, a longer offloaded packet is dropped, so that its sender makes
+// smaller ones: one of 64 kB would fill the lane for seconds.
 func slowQueueBytes(ceil uint64) uint32 { return uint32(max(slowQueue*ceil, 4*frame)) }
 
 // slow tells whether sessions have a slow lane.
